@@ -1,0 +1,80 @@
+//! Writing to the DNS: the provider trait and one file for each provider.
+//!
+//! The trait deals in record sets: read, compare-and-swap. Who owns a record, and what should
+//! stand there, is decided in `lifecycle`.
+
+mod error;
+mod record_set;
+pub mod rfc2136;
+
+pub use error::{DnsError, DnsErrorClass};
+pub use record_set::{RecordSet, RecordType, RecordValue};
+
+use std::time::Duration;
+
+/// One change of one record set. With `expected` as it was read and `desired` as it is to be,
+/// `None` standing for "no such record set".
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Change {
+    /// Absolute owner name, lower case, without the final dot.
+    pub name: String,
+    /// Its type.
+    pub record_type: RecordType,
+    /// What must be there for the change to be made.
+    pub expected: Option<RecordSet>,
+    /// What is to be there afterwards.
+    pub desired: Option<RecordSet>,
+}
+
+/// What came of a compare-and-swap.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Swap {
+    /// All changes were made, and were seen when reading back.
+    Done,
+    /// The record sets are not what was expected: nothing was changed; read again.
+    Conflict,
+}
+
+/// A DNS service that can be written to.
+///
+/// `deadline` bounds a call as a whole: the caller may hold its right to write only so long.
+pub trait DnsProvider {
+    /// The zone that `name` lies in, by the longest suffix that this provider may write.
+    fn zone_of(
+        &self,
+        name: &str,
+        deadline: Duration,
+    ) -> impl Future<Output = Result<String, DnsError>> + Send;
+
+    /// The record set as it stands, or `None`.
+    fn read(
+        &self,
+        zone: &str,
+        name: &str,
+        record_type: RecordType,
+        deadline: Duration,
+    ) -> impl Future<Output = Result<Option<RecordSet>, DnsError>> + Send;
+
+    /// Makes all `changes` (of one zone), or none of them where the provider can promise it.
+    fn compare_and_swap(
+        &self,
+        zone: &str,
+        changes: &[Change],
+        deadline: Duration,
+    ) -> impl Future<Output = Result<Swap, DnsError>> + Send;
+
+    /// A real, harmless call that shows whether address and credentials are right.
+    /// Gives the zones that were seen.
+    fn check(
+        &self,
+        zones: &[String],
+        deadline: Duration,
+    ) -> impl Future<Output = Result<Vec<String>, DnsError>> + Send;
+}
+
+/// A provider, ready to be called.
+#[derive(Debug)]
+pub enum Provider {
+    /// RFC 2136 dynamic updates with TSIG.
+    Rfc2136(rfc2136::Rfc2136),
+}

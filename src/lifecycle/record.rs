@@ -1,0 +1,234 @@
+//! The durable record of a domain: the body that is served, the id that is announced, and the
+//! ledger of everything that senders may still hold. One ConfigMap a domain.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::{Domain, MaxAge, Mode, MxPattern, PolicyId, Sha256Digest};
+
+/// Key of the policy body in the ConfigMap's `data`.
+pub const BODY_KEY: &str = "mta-sts.txt";
+/// Key of the [`Publication`] in the ConfigMap's `data`.
+pub const PUBLICATION_KEY: &str = "publication.json";
+/// Label that every record's ConfigMap carries, with the value `record`.
+pub const ROLE_LABEL: &str = "mta-sts.dev/role";
+/// Value of [`ROLE_LABEL`] on a record.
+pub const RECORD_ROLE: &str = "record";
+/// Annotation with the full domain, on every object that is made for one.
+pub const DOMAIN_ANNOTATION: &str = "mta-sts.dev/domain";
+
+/// What a record's ConfigMap holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Record {
+    /// The bytes under [`BODY_KEY`].
+    pub body: String,
+    /// What stands under [`PUBLICATION_KEY`].
+    pub publication: Publication,
+}
+
+/// Everything about a domain's publication except the body itself.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Publication {
+    /// The policy domain.
+    pub domain: Domain,
+    /// The object that the domain belongs to.
+    pub owner: Owner,
+    /// What is to be served.
+    pub current: Decision,
+    /// What DNS is to say; absent until the first body is proved to be out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub announced: Option<Announced>,
+    /// Every policy that a sender may still hold, the current one included.
+    pub ledger: Vec<LedgerEntry>,
+    /// How and where the DNS records are written.
+    pub dns: DnsState,
+    /// Mode of a foreign policy that was taken over; stands until the spec names a mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted_mode: Option<Mode>,
+    /// Set once the domain is on its way out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retiring: Option<Retiring>,
+    /// The domain is given up: a policy server forgets it. Nothing else makes it forget.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retired: bool,
+}
+
+/// The object that a record belongs to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Owner {
+    /// Namespace of the object.
+    pub namespace: String,
+    /// Name of the object.
+    pub name: String,
+    /// Its uid: another object of the same name is another owner.
+    pub uid: String,
+}
+
+/// One decision: a body and its id, made in one write.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Decision {
+    /// The policy id.
+    pub id: PolicyId,
+    /// Digest of the body.
+    pub sha256: Sha256Digest,
+    /// The policy's mode.
+    pub mode: Mode,
+    /// The policy's max_age in seconds.
+    pub max_age: MaxAge,
+    /// The policy's patterns.
+    pub mx: Vec<MxPattern>,
+    /// When it was decided.
+    pub decided_at: Timestamp,
+}
+
+/// What DNS is to say.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Announced {
+    /// The id in the TXT record.
+    pub id: PolicyId,
+    /// TTL of the TXT record in seconds.
+    pub ttl: u32,
+    /// When it was decided to announce it.
+    pub at: Timestamp,
+    /// The longest that a resolver may still say something older, in seconds from the time when
+    /// the last server showed this id: TTL of the record before it, or the zone's negative TTL.
+    pub previous_ttl: u32,
+    /// When the last authoritative server was seen to show it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed_at: Option<Timestamp>,
+}
+
+/// A policy that senders may hold.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LedgerEntry {
+    /// Its id; absent for one that was only seen, never announced by us.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<PolicyId>,
+    /// Digest of its body; absent for the worst case that stands in for a lost record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Sha256Digest>,
+    /// Its mode.
+    pub mode: Mode,
+    /// Its max_age in seconds.
+    pub max_age: MaxAge,
+    /// Its patterns.
+    pub mx: Vec<MxPattern>,
+    /// When it was first served.
+    pub first_served: Timestamp,
+    /// When it was last served; absent while it is, or may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_served: Option<Timestamp>,
+}
+
+/// Which provider object writes a domain's records.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProviderKey {
+    /// Namespace of a `DnsProvider`; absent for a `ClusterDnsProvider`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+}
+
+/// How and where a domain's records are written: enough to take them away when the object and
+/// its spec are gone.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DnsState {
+    /// The provider; absent where records are set by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<ProviderKey>,
+    /// Owner name at which the TXT record was written last (it follows a CNAME).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub txt_name: Option<String>,
+    /// Address records of the policy host that are ours: noted before they are written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<Address>,
+    /// Since when every authoritative server has shown the present address set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub addresses_confirmed_at: Option<Timestamp>,
+    /// Largest TTL of the address chain that the present one replaced, in seconds.
+    #[serde(default)]
+    pub addresses_previous_ttl: u32,
+}
+
+/// One address record of the policy host.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Address {
+    /// An alias.
+    Cname(String),
+    /// An IPv4 address.
+    A(Ipv4Addr),
+    /// An IPv6 address.
+    Aaaa(Ipv6Addr),
+}
+
+/// A domain on its way out.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Retiring {
+    /// When the object's deletion was seen.
+    pub since: Timestamp,
+    /// When every authoritative server was seen to have lost the TXT record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub txt_gone_at: Option<Timestamp>,
+}
+
+/// Why a ConfigMap is no record.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// A key is missing.
+    #[error("the ConfigMap has no {0}")]
+    KeyMissing(&'static str),
+    /// The publication is not what this version writes.
+    #[error("{PUBLICATION_KEY} cannot be read: {0}")]
+    Publication(#[from] serde_json::Error),
+    /// Somebody edited the body: it is not the one that was decided.
+    #[error("{BODY_KEY} is not the body whose SHA-256 is {expected}")]
+    BodyChanged {
+        /// Digest of the body that was decided.
+        expected: Sha256Digest,
+        /// What could be read all the same.
+        publication: Box<Publication>,
+    },
+}
+
+impl Record {
+    /// Reads a ConfigMap's `data`. A body whose digest is not that of the current decision is an
+    /// error: it must never be served.
+    pub fn from_data(data: &BTreeMap<String, String>) -> Result<Self, RecordError> {
+        let publication = data
+            .get(PUBLICATION_KEY)
+            .ok_or(RecordError::KeyMissing(PUBLICATION_KEY))?;
+        let publication: Publication = serde_json::from_str(publication)?;
+        let body = data.get(BODY_KEY).cloned().unwrap_or_default();
+        if Sha256Digest::of(body.as_bytes()) != publication.current.sha256 {
+            return Err(RecordError::BodyChanged {
+                expected: publication.current.sha256,
+                publication: Box::new(publication),
+            });
+        }
+        Ok(Self { body, publication })
+    }
+
+    /// The `data` of the record's ConfigMap.
+    pub fn to_data(&self) -> Result<BTreeMap<String, String>, RecordError> {
+        Ok(BTreeMap::from([
+            (BODY_KEY.to_owned(), self.body.clone()),
+            (
+                PUBLICATION_KEY.to_owned(),
+                serde_json::to_string_pretty(&self.publication)?,
+            ),
+        ]))
+    }
+}

@@ -1,0 +1,1 @@
+//! Looking at the world: DNS, policy hosts, policy-server endpoints. Every answer is hostile.

@@ -1,0 +1,24 @@
+//! What the RFCs say: names, patterns, policies, records. Pure: no I/O, no clock.
+
+/// Path of the policy on the policy host (RFC 8461 §3.3).
+pub const POLICY_PATH: &str = "/.well-known/mta-sts.txt";
+
+mod digest;
+mod domain;
+mod max_age;
+mod mode;
+mod mx_pattern;
+mod policy;
+mod policy_id;
+pub mod presets;
+mod sts_record;
+mod tlsrpt_record;
+
+pub use digest::Sha256Digest;
+pub use domain::{Domain, DomainError, HostName, HostNameError};
+pub use max_age::{MaxAge, MaxAgeError};
+pub use mode::Mode;
+pub use mx_pattern::{MxPattern, MxPatternError};
+pub use policy::Policy;
+pub use policy_id::{InstallationId, InstallationIdError, PolicyId, PolicyIdError};
+pub use presets::MxPreset;

@@ -1,0 +1,1 @@
+//! The `_smtp._tls` TXT record (RFC 8460 §3).
