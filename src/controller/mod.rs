@@ -1,1 +1,3 @@
-//! TODO
+//! Kubernetes: read, decide, write, status.
+
+pub mod lease;
