@@ -7,3 +7,91 @@ pub const POLICY_BODY_BYTES: usize = 64 * 1024;
 
 /// Largest body that the operator writes: some readers stop near 10 KB, so it stays below.
 pub const CANONICAL_BODY_BYTES: usize = 8 * 1024;
+
+// The policy server.
+
+/// Connections that a listener holds at once. Each costs a file and up to
+/// [`REQUEST_HEAD_BYTES`]; beyond it new ones wait in the kernel's queue.
+pub const SERVER_CONNECTIONS: usize = 8192;
+
+/// Request line and headers: fronts pass on cookies of the parent domain, nothing is larger.
+pub const REQUEST_HEAD_BYTES: usize = 16 * 1024;
+
+/// Header fields of one request.
+pub const REQUEST_HEADERS: usize = 100;
+
+/// A new connection must have sent its first request within this time.
+pub const FIRST_REQUEST_TIME: Duration = Duration::from_secs(10);
+
+/// How long a connection may stay without a new request. Above the hour that Envoy keeps its
+/// idle ones (nginx and Traefik keep theirs for less), so that it is the front that closes
+/// first: closing under a request just sent would be a 502 for some sender.
+pub const KEEP_ALIVE_TIME: Duration = Duration::from_secs(65 * 60);
+
+/// Instead of the two above while most of the connections are taken, so that somebody who
+/// opens thousands of silent ones does not keep the others out.
+pub const PRESSED_TIME: Duration = Duration::from_secs(2);
+
+/// How long requests in flight may take to end once the listener is closed.
+pub const FINISH_TIME: Duration = Duration::from_secs(5);
+
+/// One page of a list from the API server.
+pub const LIST_PAGE: u32 = 500;
+
+/// One request to the API server, or the opening of a watch.
+pub const API_REQUEST_TIME: Duration = Duration::from_secs(30);
+
+/// How long one watch lasts. It is short because a connection that died without a word is
+/// noticed only when its watch is overdue, and a publication waits for every server.
+pub const WATCH_TIME: Duration = Duration::from_secs(60);
+
+/// How much later than [`WATCH_TIME`] the API server may end a watch.
+pub const WATCH_MARGIN: Duration = Duration::from_secs(5);
+
+/// Longest wait between two tries to reach the API server.
+pub const WATCH_BACKOFF: Duration = Duration::from_secs(30);
+
+// Probes of policy hosts and policy servers.
+
+/// Response line and headers of a probe, also the field count below: far above any honest front.
+pub const RESPONSE_HEAD_BYTES: usize = 32 * 1024;
+
+/// Header fields of one response.
+pub const RESPONSE_HEADERS: usize = 100;
+
+/// Longest header value that is kept for the report.
+pub const HEADER_VALUE_BYTES: usize = 512;
+
+/// Opening a connection to a policy host: three SYNs.
+pub const CONNECT_TIME: Duration = Duration::from_secs(5);
+
+/// One fetch from a policy host, from the connection to the last byte. Senders give up after
+/// 4 s to a minute (RFC 8461 §3.3); the wait is long enough to tell slow from dead.
+pub const POLICY_FETCH_TIME: Duration = Duration::from_secs(15);
+
+/// One fetch from a policy server in the cluster: it answers from memory.
+pub const ENDPOINT_FETCH_TIME: Duration = Duration::from_secs(5);
+
+/// Names of a certificate that are kept for the report.
+pub const CERTIFICATE_NAMES: usize = 16;
+
+/// Certificates of a chain that are looked at; real ones have up to four.
+pub const CHAIN_CERTIFICATES: usize = 10;
+
+/// File of additional trusted certificates: all public roots together take 250 kB.
+pub const CA_FILE_BYTES: u64 = 4 * 1024 * 1024;
+
+// Leader election, in the proportions of client-go: lease > renew deadline > retry period.
+
+/// How long others leave a lease alone that they do not see change.
+pub const LEASE_TIME: Duration = Duration::from_secs(15);
+
+/// The leader's right to write ends this long after the start of its last good renewal. The
+/// difference to [`LEASE_TIME`] is the margin for clocks that run at different speeds.
+pub const LEASE_RENEW_TIME: Duration = Duration::from_secs(10);
+
+/// Time between two tries.
+pub const LEASE_RETRY_TIME: Duration = Duration::from_secs(2);
+
+/// One request for the lease: two can fail before [`LEASE_RENEW_TIME`] is over.
+pub const LEASE_REQUEST_TIME: Duration = Duration::from_secs(3);
