@@ -1,1 +1,9 @@
 //! Looking at the world: DNS, policy hosts, policy-server endpoints. Every answer is hostile.
+
+pub mod connect_to;
+pub mod endpoint;
+mod fetch;
+pub mod policy_host;
+pub mod tls;
+
+pub use fetch::{BodyError, FetchError};
