@@ -145,3 +145,29 @@ pub const DNS_CUT_TIME: Duration = Duration::from_secs(60);
 
 /// Zone cuts remembered at once; each is about 1 KiB.
 pub const DNS_CUTS: usize = 1024;
+
+// The controller.
+
+/// One call to a DNS provider: below what is left of the lease, above a slow cloud.
+pub const PROVIDER_CALL_TIME: Duration = Duration::from_secs(8);
+
+/// An outside write is not begun with less of the lease left than this.
+pub const LEAST_WRITE_TIME: Duration = Duration::from_secs(2);
+
+/// Passes of one reconcile before it lets others have their turn.
+pub const RECONCILE_PASSES: usize = 12;
+
+/// Reconciles at once: each is a few small lookups, and a slow domain must delay nobody.
+pub const RECONCILES: u16 = 32;
+
+/// Policy-server endpoints that are asked: far above any sensible number of replicas.
+pub const ENDPOINTS: usize = 64;
+
+/// Addresses of a policy host that are asked.
+pub const POLICY_HOST_ADDRESSES: usize = 16;
+
+/// Findings in a status.
+pub const STATUS_FINDINGS: usize = 20;
+
+/// Longest text from outside within a condition's message or a finding.
+pub const SHOWN_TEXT: usize = 512;

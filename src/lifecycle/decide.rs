@@ -285,6 +285,12 @@ fn update(input: &Input<'_>, record: &Record) -> Decided {
     publication.adopted_mode = adopted_mode(input, Some(&record.publication));
     publication.retiring = None;
     publication.retired = false;
+    if let Some(adopted) = input.adopted {
+        let known = |e: &LedgerEntry| e.id == adopted.id && e.sha256 == Some(adopted.sha256);
+        if !publication.ledger.iter().any(known) {
+            publication.ledger.push(adopted_entry(adopted, input.now));
+        }
+    }
     let announced = publication.announced.clone();
     ledger::prune(
         &mut publication.ledger,

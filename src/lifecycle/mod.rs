@@ -1,8 +1,10 @@
 //! What to publish, when, and in which order. Pure: decisions on plain data, the time a parameter.
 
+pub mod address;
 pub mod decide;
 pub mod desired;
 pub mod ledger;
+pub mod names;
 pub mod ownership;
 pub mod publish;
 pub mod record;

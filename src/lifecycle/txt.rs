@@ -27,6 +27,21 @@ impl TxtSet {
         set
     }
 
+    /// Both together: what either of them shows.
+    pub fn union(mut self, other: &Self) -> Self {
+        fn add<T: PartialEq + Clone>(to: &mut Vec<T>, from: &[T]) {
+            for item in from {
+                if !to.contains(item) {
+                    to.push(item.clone());
+                }
+            }
+        }
+        add(&mut self.ours, &other.ours);
+        add(&mut self.foreign, &other.foreign);
+        add(&mut self.unrelated, &other.unrelated);
+        self
+    }
+
     /// The ids of this installation.
     pub fn ours(&self) -> impl Iterator<Item = &PolicyId> {
         self.ours.iter().map(|(id, _)| id)
