@@ -7,3 +7,20 @@ pub const POLICY_BODY_BYTES: usize = 64 * 1024;
 
 /// Largest body that the operator writes: some readers stop near 10 KB, so it stays below.
 pub const CANONICAL_BODY_BYTES: usize = 8 * 1024;
+
+/// Largest file that `lint` reads: a Kubernetes object has at most 1.5 MiB, and a manifest of
+/// many policies still fits.
+pub const LINT_INPUT_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Most entries of `spec.mx`: the largest known mail setups have some dozen MX hosts.
+pub const SPEC_MX_COUNT: usize = 100;
+
+/// Most bytes of all `spec.mx` together, so that the body stays below [`CANONICAL_BODY_BYTES`]
+/// with keys, line ends and every preset added.
+pub const SPEC_MX_BYTES: usize = 6 * 1024;
+
+/// Most Ingress annotations of a policy, and addresses of one family.
+pub const SPEC_LIST_COUNT: usize = 32;
+
+/// Longest value of an Ingress annotation in bytes: a host, a list of addresses, a class.
+pub const SPEC_ANNOTATION_BYTES: usize = 1024;
