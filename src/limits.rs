@@ -171,3 +171,19 @@ pub const STATUS_FINDINGS: usize = 20;
 
 /// Longest text from outside within a condition's message or a finding.
 pub const SHOWN_TEXT: usize = 512;
+/// Largest file that `lint` reads: a Kubernetes object has at most 1.5 MiB, and a manifest of
+/// many policies still fits.
+pub const LINT_INPUT_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Most entries of `spec.mx`: the largest known mail setups have some dozen MX hosts.
+pub const SPEC_MX_COUNT: usize = 100;
+
+/// Most bytes of all `spec.mx` together, so that the body stays below [`CANONICAL_BODY_BYTES`]
+/// with keys, line ends and every preset added.
+pub const SPEC_MX_BYTES: usize = 6 * 1024;
+
+/// Most Ingress annotations of a policy, and addresses of one family.
+pub const SPEC_LIST_COUNT: usize = 32;
+
+/// Longest value of an Ingress annotation in bytes: a host, a list of addresses, a class.
+pub const SPEC_ANNOTATION_BYTES: usize = 1024;

@@ -20,11 +20,11 @@ pub type PolicyError = PolicyIssueAt;
 /// A body read to its end, whatever is wrong with it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PolicyReading {
-    /// The mode, where it is good.
-    pub mode: Option<Mode>,
-    /// The max_age, where it is good.
-    pub max_age: Option<MaxAge>,
-    /// The good patterns, each with the line it stands on.
+    /// The line of the mode and the mode, where it is good.
+    pub mode: Option<(usize, Mode)>,
+    /// The line of the max_age and the max_age, where it is good.
+    pub max_age: Option<(usize, MaxAge)>,
+    /// The good patterns, each after the line it stands on.
     pub mx: Vec<(usize, MxPattern)>,
     /// What is wrong or odd, by line; what is missing comes last.
     pub issues: Vec<PolicyIssueAt>,
@@ -218,12 +218,11 @@ impl PolicyReading {
             return Err(breach);
         }
         let missing = |issue| PolicyIssueAt { line: None, issue };
-        Ok(Policy {
-            mode: self.mode.ok_or_else(|| missing(PolicyIssue::ModeMissing))?,
-            max_age: self
-                .max_age
-                .ok_or_else(|| missing(PolicyIssue::MaxAgeMissing))?,
-            mx: self.mx.into_iter().map(|(_, pattern)| pattern).collect(),
-        })
+        let (_, mode) = self.mode.ok_or_else(|| missing(PolicyIssue::ModeMissing))?;
+        let (_, max_age) = self
+            .max_age
+            .ok_or_else(|| missing(PolicyIssue::MaxAgeMissing))?;
+        let mx = self.mx.into_iter().map(|(_, pattern)| pattern).collect();
+        Ok(Policy { mode, max_age, mx })
     }
 }

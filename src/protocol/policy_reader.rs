@@ -155,13 +155,13 @@ impl Reader {
         match key {
             "version" => (value != "STSv1").then_some(PolicyIssue::Version { value: text }),
             "mode" => {
-                self.reading.mode = value.parse().ok();
+                self.reading.mode = value.parse().ok().map(|mode| (line, mode));
                 let good = self.reading.mode.is_some();
                 (!good).then_some(PolicyIssue::Mode { value: text })
             }
             "max_age" => match value.parse() {
                 Ok(max_age) => {
-                    self.reading.max_age = Some(max_age);
+                    self.reading.max_age = Some((line, max_age));
                     None
                 }
                 Err(error) => Some(PolicyIssue::MaxAge { value: text, error }),
@@ -200,7 +200,7 @@ impl Reader {
     }
 
     fn finish(mut self) -> PolicyReading {
-        let mode = self.reading.mode;
+        let mode = self.reading.mode.map(|(_, mode)| mode);
         let needs_mx = mode.filter(|mode| *mode != Mode::None);
         let missing = [
             ("version", Some(PolicyIssue::VersionMissing)),
