@@ -10,15 +10,18 @@ use super::caches::{Caches, holdings};
 use super::context::Context;
 use crate::api::condition::Reason;
 use crate::api::{
-    ClusterDnsProviderSpec, DnsProviderSpec, IngressSpec, IngressTlsSpec, MtaStsPolicy,
-    ProviderKind, Rfc2136Spec,
+    ClusterDnsProviderSpec, DnsProviderSpec, IngressSpec, IngressTlsSpec, IssuerKind, MtaStsPolicy,
+    MtaStsPolicySpec, ProviderKind, Rfc2136Spec,
 };
 use crate::config::ControllerArgs;
-use crate::diagnosis::{Finding, Severity, lint_spec};
+use crate::diagnosis::{
+    Finding, Severity, SpecAddress, SpecFields, SpecHosting, SpecIngress, SpecIssuer, SpecProvider,
+    SpecTls, lint_spec,
+};
 use crate::lifecycle::desired::{AddressWish, Desired};
 use crate::lifecycle::ownership::{Claim, Claimant, claim};
 use crate::lifecycle::{Owner, ProviderKey};
-use crate::protocol::{Domain, HostName, MaxAge, MxPattern};
+use crate::protocol::{Domain, HostName, MaxAge, Mode, MxPattern};
 
 /// An object that may be published.
 #[derive(Clone, Debug)]
@@ -101,7 +104,7 @@ pub(super) fn owner(policy: &MtaStsPolicy) -> Owner {
 
 /// The parsed spec, with the warnings that it deserves.
 fn desired(policy: &MtaStsPolicy) -> Result<(Desired, Vec<Finding>), Rejected> {
-    let findings = lint_spec(&policy.spec.fields());
+    let findings = lint(&policy.spec);
     let errors: Vec<&Finding> = findings
         .iter()
         .filter(|finding| finding.severity == Severity::Error)
@@ -129,6 +132,58 @@ fn desired(policy: &MtaStsPolicy) -> Result<(Desired, Vec<Finding>), Rejected> {
             Reason::InvalidSpec,
             "the spec has a value that cannot be read: compare it with kubectl explain mtastspolicy.spec",
         )),
+    }
+}
+
+/// The rules that the schema also has: for objects that were stored before a rule existed.
+fn lint(spec: &MtaStsPolicySpec) -> Vec<Finding> {
+    let names: Vec<String> = spec.mx_presets.iter().map(|p| p.name().to_owned()).collect();
+    let hosting = &spec.hosting;
+    lint_spec(&SpecFields {
+        domain: &spec.domain,
+        mode: spec.mode.map(Mode::as_str),
+        mx: &spec.mx,
+        mx_presets: &names,
+        max_age_seconds: spec.max_age_seconds,
+        provider: spec.dns.provider_ref.as_ref().map(|reference| SpecProvider {
+            kind: Some(match reference.kind {
+                ProviderKind::DnsProvider => "DnsProvider",
+                ProviderKind::ClusterDnsProvider => "ClusterDnsProvider",
+            }),
+            name: &reference.name,
+        }),
+        ttl_seconds: Some(spec.dns.ttl_seconds),
+        hosting: Some(SpecHosting {
+            ingress: hosting.ingress.as_ref().map(ingress_fields),
+            external: hosting.external.is_some(),
+            address: hosting.address.as_ref().map(|address| SpecAddress {
+                cname: address.cname.as_deref(),
+                ipv4: &address.ipv4,
+                ipv6: &address.ipv6,
+                none: address.none.is_some(),
+            }),
+        }),
+    })
+}
+
+fn ingress_fields(ingress: &IngressSpec) -> SpecIngress<'_> {
+    SpecIngress {
+        class_name: ingress.class_name.as_deref(),
+        annotations: ingress
+            .annotations
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect(),
+        tls: ingress.tls.as_ref().map(|tls| SpecTls {
+            secret_name: tls.secret_name.as_deref(),
+            issuer: tls.issuer_ref.as_ref().map(|issuer| SpecIssuer {
+                kind: Some(match issuer.kind {
+                    IssuerKind::Issuer => "Issuer",
+                    IssuerKind::ClusterIssuer => "ClusterIssuer",
+                }),
+                name: &issuer.name,
+            }),
+        }),
     }
 }
 
