@@ -60,12 +60,18 @@ const NOT_PUBLIC_V4: [(Ipv4Net, &str); 17] = [
     (v4(169, 254, 169, 254, 32), "a cloud's metadata service"),
     (v4(169, 254, 0, 0, 16), "link-local (169.254.0.0/16)"),
     (v4(172, 16, 0, 0, 12), "private (172.16.0.0/12)"),
-    (v4(192, 0, 0, 0, 24), "reserved for protocols (192.0.0.0/24)"),
+    (
+        v4(192, 0, 0, 0, 24),
+        "reserved for protocols (192.0.0.0/24)",
+    ),
     (v4(192, 0, 2, 0, 24), "for documentation (192.0.2.0/24)"),
     (v4(192, 88, 99, 0, 24), "a 6to4 relay (192.88.99.0/24)"),
     (v4(192, 168, 0, 0, 16), "private (192.168.0.0/16)"),
     (v4(198, 18, 0, 0, 15), "for benchmarks (198.18.0.0/15)"),
-    (v4(198, 51, 100, 0, 24), "for documentation (198.51.100.0/24)"),
+    (
+        v4(198, 51, 100, 0, 24),
+        "for documentation (198.51.100.0/24)",
+    ),
     (v4(203, 0, 113, 0, 24), "for documentation (203.0.113.0/24)"),
     (v4(224, 0, 0, 0, 4), "multicast (224.0.0.0/4)"),
     (v4(240, 0, 0, 0, 4), "reserved (240.0.0.0/4)"),
@@ -79,11 +85,20 @@ const fn v6(a: u16, b: u16, length: u8) -> Ipv6Net {
 /// Special ranges inside of global unicast, and those outside that deserve their own word.
 const NOT_PUBLIC_V6: [(Ipv6Net, &str); 11] = [
     (v6(0x2001, 0x0002, 48), "for benchmarks (2001:2::/48)"),
-    (v6(0x2001, 0x0010, 28), "an identifier, not an address (2001:10::/28)"),
-    (v6(0x2001, 0x0020, 28), "an identifier, not an address (2001:20::/28)"),
+    (
+        v6(0x2001, 0x0010, 28),
+        "an identifier, not an address (2001:10::/28)",
+    ),
+    (
+        v6(0x2001, 0x0020, 28),
+        "an identifier, not an address (2001:20::/28)",
+    ),
     (v6(0x2001, 0x0db8, 32), "for documentation (2001:db8::/32)"),
     (v6(0x3fff, 0, 20), "for documentation (3fff::/20)"),
-    (v6(0x0064, 0xff9b, 32), "a local translation to IPv4 (64:ff9b:1::/48)"),
+    (
+        v6(0x0064, 0xff9b, 32),
+        "a local translation to IPv4 (64:ff9b:1::/48)",
+    ),
     (v6(0xfc00, 0, 7), "private (fc00::/7)"),
     (v6(0xfe80, 0, 10), "link-local (fe80::/10)"),
     (v6(0xfec0, 0, 10), "site-local (fec0::/10)"),
@@ -116,7 +131,9 @@ fn not_public_v6(address: Ipv6Addr) -> Option<&'static str> {
         return Some(kind);
     }
     let translated = matches!(embedded, [Some(_), None]);
-    let special = NOT_PUBLIC_V6.iter().find(|(range, _)| range.contains(&address));
+    let special = NOT_PUBLIC_V6
+        .iter()
+        .find(|(range, _)| range.contains(&address));
     match special {
         _ if translated => None,
         Some((_, kind)) => Some(kind),
@@ -186,23 +203,59 @@ mod tests {
         let policy = TargetPolicy::default();
         for (case, addresses) in [
             ("unspecified", &["0.0.0.0", "0.255.255.255", "::"][..]),
-            ("private", &["10.0.0.1", "10.255.255.255", "172.16.0.1", "172.31.255.255"]),
-            ("private", &["192.168.0.1", "192.168.255.255", "fc00::1", "fdff::1"]),
-            ("carrier", &["100.64.0.0", "100.127.255.255", "100.100.100.200"]),
+            (
+                "private",
+                &["10.0.0.1", "10.255.255.255", "172.16.0.1", "172.31.255.255"],
+            ),
+            (
+                "private",
+                &["192.168.0.1", "192.168.255.255", "fc00::1", "fdff::1"],
+            ),
+            (
+                "carrier",
+                &["100.64.0.0", "100.127.255.255", "100.100.100.200"],
+            ),
             ("loopback", &["127.0.0.1", "127.255.255.255", "::1"]),
-            ("metadata", &["169.254.169.254", "168.63.129.16", "fd00:ec2::254"]),
-            ("link-local", &["169.254.0.1", "fe80::1", "febf::1", "fec0::1"]),
+            (
+                "metadata",
+                &["169.254.169.254", "168.63.129.16", "fd00:ec2::254"],
+            ),
+            (
+                "link-local",
+                &["169.254.0.1", "fe80::1", "febf::1", "fec0::1"],
+            ),
             ("protocols", &["192.0.0.1", "192.0.0.170", "192.88.99.1"]),
-            ("documentation", &["192.0.2.1", "198.51.100.1", "203.0.113.1"]),
+            (
+                "documentation",
+                &["192.0.2.1", "198.51.100.1", "203.0.113.1"],
+            ),
             ("documentation", &["2001:db8::1", "3fff::1", "3fff:fff::1"]),
             ("benchmarks", &["198.18.0.0", "198.19.255.255", "2001:2::1"]),
             ("multicast", &["224.0.0.1", "239.255.255.255", "ff02::1"]),
-            ("reserved", &["240.0.0.1", "255.255.255.255", "4000::1", "5f00::1", "100::1"]),
+            (
+                "reserved",
+                &[
+                    "240.0.0.1",
+                    "255.255.255.255",
+                    "4000::1",
+                    "5f00::1",
+                    "100::1",
+                ],
+            ),
             ("identifiers", &["2001:10::1", "2001:2f::1"]),
-            ("v4-mapped", &["::ffff:10.0.0.1", "::ffff:127.0.0.1", "::ffff:1.1.1.1"]),
+            (
+                "v4-mapped",
+                &["::ffff:10.0.0.1", "::ffff:127.0.0.1", "::ffff:1.1.1.1"],
+            ),
             ("v4-compatible", &["::10.0.0.1", "::1.1.1.1"]),
-            ("NAT64", &["64:ff9b::a00:1", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe"]),
-            ("local NAT64", &["64:ff9b:1::1", "64:ff9b:1:ffff::101:101", "64:ff9b::1:0:1"]),
+            (
+                "NAT64",
+                &["64:ff9b::a00:1", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe"],
+            ),
+            (
+                "local NAT64",
+                &["64:ff9b:1::1", "64:ff9b:1:ffff::101:101", "64:ff9b::1:0:1"],
+            ),
             ("6to4", &["2002:a00:1::1", "2002:7f00:1::1"]),
             ("Teredo server", &["2001:0:a00:1::fefe:fefe"]),
             ("Teredo client", &["2001:0:101:101::f5ff:fffe"]),
@@ -234,8 +287,13 @@ mod tests {
 
     #[test]
     fn the_error_says_what_to_do() {
-        let error = TargetPolicy::default().check([10, 0, 0, 1].into()).unwrap_err();
+        let error = TargetPolicy::default()
+            .check([10, 0, 0, 1].into())
+            .unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("10.0.0.1") && text.contains("administrator"), "{text}");
+        assert!(
+            text.contains("10.0.0.1") && text.contains("administrator"),
+            "{text}"
+        );
     }
 }
