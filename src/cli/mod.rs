@@ -1,1 +1,3 @@
-//! TODO
+//! The commands.
+
+pub mod crds;

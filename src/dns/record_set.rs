@@ -77,13 +77,10 @@ impl fmt::Display for RecordValue {
             Self::A(address) => address.fmt(f),
             Self::Aaaa(address) => address.fmt(f),
             Self::Cname(name) => f.write_str(&name.escape_default().to_string()),
-            Self::Txt(strings) => strings
-                .concat()
-                .iter()
-                .try_for_each(|&octet| match octet {
-                    b' '..=b'~' => write!(f, "{}", char::from(octet)),
-                    _ => write!(f, "\\{octet:03}"),
-                }),
+            Self::Txt(strings) => strings.concat().iter().try_for_each(|&octet| match octet {
+                b' '..=b'~' => write!(f, "{}", char::from(octet)),
+                _ => write!(f, "\\{octet:03}"),
+            }),
         }
     }
 }

@@ -46,7 +46,9 @@ pub enum HostNameError {
     #[error("is an IP address, a host name is needed")]
     IpAddress,
     /// A label that is empty, longer than 63, or has a character that may not be there.
-    #[error("has the label {label:?}: a label is 1 to 63 letters, digits and hyphens, and neither starts nor ends with a hyphen")]
+    #[error(
+        "has the label {label:?}: a label is 1 to 63 letters, digits and hyphens, and neither starts nor ends with a hyphen"
+    )]
     BadLabel {
         /// The label.
         label: String,
@@ -219,7 +221,11 @@ impl Domain {
 
     /// Where a sender fetches the policy (RFC 8461 §3.3).
     pub fn policy_url(&self) -> String {
-        format!("https://{}{}", self.policy_host(), crate::protocol::POLICY_PATH)
+        format!(
+            "https://{}{}",
+            self.policy_host(),
+            crate::protocol::POLICY_PATH
+        )
     }
 
     /// Owner name of the MTA-STS record, `_mta-sts.<domain>` (RFC 8461 §3.1).
@@ -292,7 +298,10 @@ mod tests {
     #[test]
     fn a_u_label_is_answered_with_its_a_label() {
         let error = HostName::parse("bücher.example").unwrap_err();
-        assert!(error.to_string().contains("xn--bcher-kva.example"), "{error}");
+        assert!(
+            error.to_string().contains("xn--bcher-kva.example"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -18,7 +18,9 @@ pub struct MxPattern {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MxPatternError {
     /// A `*` that is not the whole left-most label, or stands alone.
-    #[error("has a `*` that is not the whole left-most label: write `*.` and a host name, such as *.example.org")]
+    #[error(
+        "has a `*` that is not the whole left-most label: write `*.` and a host name, such as *.example.org"
+    )]
     Wildcard,
     /// What is left is no host name.
     #[error(transparent)]
@@ -139,9 +141,24 @@ mod tests {
     #[test]
     fn what_is_no_pattern_is_refused() {
         for text in [
-            "*", "*.", "a*.example.com", "*.*.example.com", "mail.*.com", "192.0.2.1", "", ".a.b",
-            "a.b.", "mail.example.com:25", "10 mail.example.com", "a.b,c.d", "\"a.b\"", "*.com.",
-            "a.b\r\nmode: none", "büro.example", "a_b.example", "*.com",
+            "*",
+            "*.",
+            "a*.example.com",
+            "*.*.example.com",
+            "mail.*.com",
+            "192.0.2.1",
+            "",
+            ".a.b",
+            "a.b.",
+            "mail.example.com:25",
+            "10 mail.example.com",
+            "a.b,c.d",
+            "\"a.b\"",
+            "*.com.",
+            "a.b\r\nmode: none",
+            "büro.example",
+            "a_b.example",
+            "*.com",
         ] {
             assert!(MxPattern::parse(text).is_err(), "{text:?}");
         }

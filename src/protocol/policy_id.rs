@@ -74,10 +74,10 @@ impl PolicyId {
         previous: Option<&PolicyId>,
     ) -> Self {
         let mut time = decided.to_zoned(TimeZone::UTC).datetime();
-        if let Some(last) = previous.and_then(PolicyId::time_digits) {
-            if digits(time) <= last {
-                time = after(&last).unwrap_or(time);
-            }
+        if let Some(last) = previous.and_then(PolicyId::time_digits)
+            && digits(time) <= last
+        {
+            time = after(&last).unwrap_or(time);
         }
         Self(format!("{}{}{installation}", digits(time), body.prefix()))
     }
@@ -102,7 +102,9 @@ impl PolicyId {
     /// The leading fourteen digits, where they are digits.
     fn time_digits(&self) -> Option<String> {
         let head = self.0.get(..TIME_DIGITS)?;
-        head.bytes().all(|b| b.is_ascii_digit()).then(|| head.to_owned())
+        head.bytes()
+            .all(|b| b.is_ascii_digit())
+            .then(|| head.to_owned())
     }
 }
 
@@ -132,8 +134,13 @@ impl FromStr for PolicyId {
     type Err = PolicyIdError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let good = (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
-        if good { Ok(Self(text.to_owned())) } else { Err(PolicyIdError) }
+        let good =
+            (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
+        if good {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(PolicyIdError)
+        }
     }
 }
 
@@ -145,7 +152,9 @@ impl Serialize for PolicyId {
 
 impl<'de> Deserialize<'de> for PolicyId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -175,7 +184,11 @@ mod tests {
     #[test]
     fn ids_grow_whatever_the_clock_does() {
         let mut last = issue("2026-12-31T23:59:59Z", None);
-        for time in ["2026-12-31T23:59:59Z", "1999-01-01T00:00:00Z", "2027-06-01T00:00:00Z"] {
+        for time in [
+            "2026-12-31T23:59:59Z",
+            "1999-01-01T00:00:00Z",
+            "2027-06-01T00:00:00Z",
+        ] {
             let next = issue(time, Some(&last));
             assert!(next > last, "{next} after {last}");
             last = next;

@@ -4,6 +4,7 @@
 //! | part | what it is |
 //! |---|---|
 //! | [`kube::ApiServer`] | etcd and kube-apiserver, with RBAC |
+//! | [`bind::Bind`] | BIND, authoritative, with dynamic updates |
 //! | [`front::Front`] | nginx as the public HTTPS front, with a test CA |
 //! | [`api_proxy::ApiProxy`] | stands before the API server; counts writes, and interferes with one |
 //! | [`dns_proxy::DnsProxy`] | the same before a DNS server, for dynamic updates |
@@ -25,6 +26,7 @@
 )]
 
 pub mod api_proxy;
+pub mod bind;
 pub mod dns_proxy;
 pub mod front;
 pub mod http;

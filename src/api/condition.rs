@@ -1,0 +1,172 @@
+//! The conditions of all kinds, and every reason that a condition may have.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One aspect of an object's state.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// What it is about.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// Whether it holds: True, False or Unknown.
+    pub status: ConditionStatus,
+    /// The generation of the object that was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// When the status changed last.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub last_transition_time: Timestamp,
+    /// One word for why: documented, stable, fit for scripts.
+    pub reason: String,
+    /// The same for a person: what was seen, and what to do next.
+    pub message: String,
+}
+
+/// Whether a condition holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub enum ConditionStatus {
+    /// It holds.
+    True,
+    /// It does not hold.
+    False,
+    /// It could not be found out.
+    Unknown,
+}
+
+impl fmt::Display for ConditionStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// The conditions of an `MtaStsPolicy`, in the order in which they are shown.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum ConditionType {
+    /// The spec is valid and this object owns the domain.
+    Accepted,
+    /// Every policy-server endpoint and the public URL return the exact bytes.
+    PolicyServed,
+    /// The policy host presents a chain valid for its name on every address.
+    CertificateValid,
+    /// All authoritative servers show exactly our TXT record.
+    DnsPublished,
+    /// Every live MX matches a pattern.
+    MxCovered,
+    /// The step that is due now is published.
+    Ready,
+    /// No error-level finding about what is published: mail is safe.
+    Healthy,
+    /// kstatus: work is going on. Absent unless True.
+    Reconciling,
+    /// kstatus: nothing will change until somebody acts. Absent unless True.
+    Stalled,
+}
+
+impl ConditionType {
+    /// The name in the object.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "Accepted",
+            Self::PolicyServed => "PolicyServed",
+            Self::CertificateValid => "CertificateValid",
+            Self::DnsPublished => "DnsPublished",
+            Self::MxCovered => "MxCovered",
+            Self::Ready => "Ready",
+            Self::Healthy => "Healthy",
+            Self::Reconciling => "Reconciling",
+            Self::Stalled => "Stalled",
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($name:ident: $meaning:literal,)+) => {
+        /// Every reason that a condition may have.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+        pub enum Reason { $(#[doc = $meaning] $name,)+ }
+
+        impl Reason {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// The word in the object.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)+ }
+            }
+
+            /// What it means.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $meaning,)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    Accepted: "The spec is valid and this object owns the domain.",
+    InvalidSpec: "A field is wrong; the message says which and what to write. Nothing that was published is changed.",
+    DomainConflict: "Another object owns the domain, its parent or a domain below it.",
+    NotAllowed: "The DNS provider may not be used from this namespace or for this domain.",
+    ProviderNotFound: "The DNS provider that the spec names does not exist.",
+    HostingNotFound: "The spec names no hosting, the operator has no default, and the cluster has no default IngressClass.",
+    AnnotationNotAllowed: "An annotation for the Ingress is not on the operator's allow-list.",
+    NotAccepted: "Nothing is done or looked at until Accepted is True.",
+    Pending: "Not yet looked at, or waiting for an earlier step.",
+    Served: "Every policy-server endpoint and the public URL return the exact bytes.",
+    EndpointsMissing: "There is no policy-server endpoint.",
+    EndpointStale: "A policy-server endpoint still serves another body.",
+    EndpointUnreachable: "A policy-server endpoint does not answer.",
+    AddressPending: "The address record of the policy host is not yet at all authoritative servers, or its old one may still be cached.",
+    AddressUnknown: "The address of the policy host is not known: the Ingress has none yet, and spec.hosting.address gives none.",
+    HostUnresolved: "mta-sts.<domain> has no address.",
+    HostUnreachable: "An address of the policy host does not answer.",
+    WrongStatus: "The public URL does not answer with status 200.",
+    WrongBody: "The public URL serves other bytes.",
+    WrongContentType: "The public URL does not serve text/plain.",
+    HostTaken: "Another Ingress has the policy host, and the public URL serves other bytes.",
+    IngressRefused: "The Ingress was refused by the API server or an admission webhook.",
+    Cached: "A cache in front of the policy host may still hold the old body.",
+    PrivateAddress: "An address of the policy host is private: the world cannot reach it, and it is not dialled.",
+    RecordUnreadable: "The record of the domain was edited by hand and cannot be read.",
+    Valid: "The certificate is valid for the policy host on every address.",
+    Expired: "A certificate of the policy host is past its date.",
+    Expiring: "The certificate ends soon.",
+    NameMismatch: "A certificate has no SAN for the policy host.",
+    Untrusted: "A certificate does not chain to a trusted root.",
+    IncompleteChain: "A server does not send its intermediate certificate.",
+    HandshakeFailed: "TLS could not be set up with the policy host.",
+    NotChecked: "The operator is set not to look at the public URL.",
+    Published: "All authoritative servers show the record.",
+    WaitingForHost: "The record waits until the new body is proved to be out.",
+    Foreign: "A record that this operator did not write stands where ours belongs.",
+    WildcardShadowed: "Writing below the domain would hide the wildcard that its MX comes from, and stop its mail.",
+    ProviderError: "The DNS provider refused or failed; the message has its words.",
+    ProviderUnreachable: "The DNS provider does not answer.",
+    CredentialsInvalid: "The DNS provider refused the credentials, or the Secret is missing, unlabelled or malformed.",
+    ClockSkew: "The clocks of the operator and of the other side are too far apart.",
+    NotDelegated: "The zone of the domain is not one that the provider's server is authoritative for, or it is not delegated.",
+    ServersDiffer: "Not every authoritative server shows the record yet.",
+    DriftRepeated: "Somebody else keeps changing the record: the operator has stopped repairing it.",
+    ManualActionNeeded: "A record has to be set by hand; status.dns.records says which.",
+    Covered: "Every live MX matches a pattern.",
+    Uncovered: "A live MX matches no pattern.",
+    NoMx: "The domain has no MX record; mail goes to its own address.",
+    NullMx: "The domain accepts no mail (null MX).",
+    LookupFailed: "The MX records could not be looked up.",
+    Healthy: "There is no error-level finding about what is published.",
+    Unhealthy: "There is an error-level finding; status.findings lists it.",
+    Suspended: "spec.suspend is set: everything is left as it is.",
+    Progressing: "Work is going on.",
+    Stalled: "Nothing will change until somebody acts.",
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

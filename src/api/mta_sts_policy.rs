@@ -1,0 +1,391 @@
+//! `MtaStsPolicy`: one mail domain protected by MTA-STS.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::condition::Condition;
+use super::{Empty, schema};
+use crate::protocol::{Mode, MxPreset};
+
+/// A mail domain whose MTA-STS policy (RFC 8461) is published and kept right.
+#[derive(CustomResource, KubeSchema, Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[kube(
+    group = "mta-sts.dev",
+    version = "v1alpha1",
+    kind = "MtaStsPolicy",
+    plural = "mtastspolicies",
+    namespaced,
+    doc = "A mail domain whose MTA-STS policy (RFC 8461) is published and kept right.",
+    status = "MtaStsPolicyStatus",
+    shortname = "mtasts",
+    category = "mail",
+    selectable = ".spec.domain",
+    derive = "PartialEq",
+    printcolumn(name = "Domain", type_ = "string", json_path = ".spec.domain"),
+    printcolumn(
+        name = "Mode",
+        type_ = "string",
+        json_path = ".status.policy.mode",
+        description = "The mode that is published"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Status",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
+    printcolumn(
+        name = "ID",
+        type_ = "string",
+        json_path = ".status.policy.id",
+        priority = 1,
+        description = "The policy id that is announced or about to be"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[x_kube(
+    validation = Rule::new("(has(self.mode) && self.mode == 'none') || (has(self.mx) && self.mx.size() > 0) || (has(self.mxPresets) && self.mxPresets.size() > 0)")
+        .message("write at least one MX pattern in spec.mx, or a provider in spec.mxPresets, unless spec.mode is none"),
+    validation = Rule::new("!has(self.mx) || self.mx.join('').size() <= 6144")
+        .message("spec.mx is longer than 6 KiB: some senders would refuse the policy; use wildcards such as *.example.org")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct MtaStsPolicySpec {
+    /// The mail domain: the part after the @, in lower-case A-labels without a final dot.
+    /// Subdomains with mail need an object of their own. Cannot be changed.
+    #[schemars(schema_with = "schema::domain")]
+    pub domain: String,
+
+    /// What senders do when an MX fails: testing (deliver and report; the default), enforce
+    /// (do not deliver), or none (as if there were no policy).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+
+    /// MX hosts that may receive: host names, or *. and a host name, where the * stands for
+    /// exactly one label.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::mx_patterns")]
+    pub mx: Vec<String>,
+
+    /// Mail providers whose MX patterns are added.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "set"))]
+    pub mx_presets: Vec<MxPreset>,
+
+    /// How many seconds senders may keep the policy: 86400 (a day) by default, 604800 (a week)
+    /// in mode enforce. Below 86400 some senders refuse it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::max_age_seconds")]
+    pub max_age_seconds: Option<i64>,
+
+    /// How the DNS records are written.
+    #[serde(default)]
+    pub dns: DnsSpec,
+
+    /// Where the policy is served.
+    #[serde(default)]
+    pub hosting: HostingSpec,
+
+    /// Leave everything as it is; still look and report.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+/// How the DNS records are written.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DnsSpec {
+    /// The provider that writes the records. By default the operator's own default; with none at
+    /// all the records are set by hand, and status.dns.records says which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_ref: Option<ProviderRef>,
+
+    /// TTL of the records in seconds.
+    #[serde(default = "DnsSpec::default_ttl")]
+    #[schemars(schema_with = "schema::ttl_seconds")]
+    pub ttl_seconds: i64,
+
+    /// Take over records that this operator did not write.
+    #[serde(default)]
+    pub adopt: bool,
+}
+
+impl DnsSpec {
+    const fn default_ttl() -> i64 {
+        300
+    }
+}
+
+impl Default for DnsSpec {
+    fn default() -> Self {
+        Self {
+            provider_ref: None,
+            ttl_seconds: Self::default_ttl(),
+            adopt: false,
+        }
+    }
+}
+
+/// Names a DNS provider object.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ProviderRef {
+    /// DnsProvider (of this object's namespace) or ClusterDnsProvider.
+    #[serde(default)]
+    pub kind: ProviderKind,
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// The kinds of DNS provider objects.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub enum ProviderKind {
+    /// Of the same namespace.
+    #[default]
+    DnsProvider,
+    /// Of the whole cluster.
+    ClusterDnsProvider,
+}
+
+/// Where the policy is served.
+#[derive(KubeSchema, Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("!(has(self.ingress) && has(self.external))")
+    .message("write one of ingress and external, not both"))]
+#[serde(rename_all = "camelCase")]
+pub struct HostingSpec {
+    /// Through an Ingress in the operator's namespace. The default where the operator or the
+    /// cluster has a default class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<IngressSpec>,
+
+    /// Somebody else serves the policy; the operator only verifies it and publishes the id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<Empty>,
+
+    /// The address record of mta-sts.<domain>. By default what the Ingress reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<AddressSpec>,
+}
+
+/// An Ingress for the policy host.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IngressSpec {
+    /// The IngressClass. By default the operator's, else the cluster's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub class_name: Option<String>,
+
+    /// Annotations for the Ingress, of the prefixes that the operator's configuration allows.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::annotations")]
+    pub annotations: BTreeMap<String, String>,
+
+    /// The certificate of the policy host. By default the Secret `<name of the Ingress>-tls`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<IngressTlsSpec>,
+}
+
+/// The certificate of the policy host.
+#[derive(KubeSchema, Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("has(self.secretName) != has(self.issuerRef)")
+    .message("write exactly one of secretName (a TLS Secret in the operator's namespace) and issuerRef (a cert-manager issuer)"))]
+#[serde(rename_all = "camelCase")]
+pub struct IngressTlsSpec {
+    /// A TLS Secret in the operator's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub secret_name: Option<String>,
+    /// A cert-manager issuer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer_ref: Option<IssuerRef>,
+}
+
+/// Names a cert-manager issuer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct IssuerRef {
+    /// Issuer (of the operator's namespace) or ClusterIssuer.
+    #[serde(default)]
+    pub kind: IssuerKind,
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// The kinds of cert-manager issuers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub enum IssuerKind {
+    /// Of the operator's namespace.
+    Issuer,
+    /// Of the whole cluster.
+    #[default]
+    ClusterIssuer,
+}
+
+/// The address record of the policy host: exactly one of a CNAME, addresses, or nothing.
+#[derive(KubeSchema, Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("[has(self.cname), has(self.none), (has(self.ipv4) && self.ipv4.size() > 0) || (has(self.ipv6) && self.ipv6.size() > 0)].filter(x, x).size() == 1")
+    .message("write exactly one of cname, addresses (ipv4 and/or ipv6), and none: {}"))]
+#[serde(rename_all = "camelCase")]
+pub struct AddressSpec {
+    /// The name that mta-sts.<domain> is an alias of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::host_name")]
+    pub cname: Option<String>,
+    /// IPv4 addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::ipv4_list")]
+    pub ipv4: Vec<String>,
+    /// IPv6 addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::ipv6_list")]
+    pub ipv6: Vec<String>,
+    /// The address record is somebody else's: leave it alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub none: Option<Empty>,
+}
+
+/// What is published, and what was seen.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MtaStsPolicyStatus {
+    /// The generation of the spec that this status is about; -1 until the object was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Accepted, PolicyServed, CertificateValid, DnsPublished, MxCovered, Ready, Healthy, and
+    /// while they hold Reconciling and Stalled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// The policy that is served, or is about to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PublishedPolicyStatus>,
+    /// The DNS records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<DnsStatus>,
+    /// Until when senders may still hold an older policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caches: Option<CacheStatus>,
+    /// What is wrong or worth knowing, worst first, at most 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<FindingStatus>,
+    /// How many findings there are in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub findings_total: Option<i64>,
+}
+
+/// The policy that is served, or is about to be.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PublishedPolicyStatus {
+    /// Its id.
+    pub id: String,
+    /// Its mode.
+    pub mode: Mode,
+    /// Its max_age in seconds.
+    pub max_age_seconds: i64,
+    /// SHA-256 of the body in hex.
+    pub sha256: String,
+    /// Its MX patterns.
+    pub mx: Vec<String>,
+    /// When it was decided; it has been served since soon after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub served_since: Option<Timestamp>,
+    /// When its id was announced; absent while it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub announced_at: Option<Timestamp>,
+}
+
+/// The DNS records of the domain.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DnsStatus {
+    /// One entry a record set.
+    #[serde(default)]
+    pub records: Vec<RecordStatus>,
+}
+
+/// One record set.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordStatus {
+    /// Owner name, absolute, without the final dot.
+    pub name: String,
+    /// A, AAAA, CNAME or TXT.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// The value; several are joined with a comma.
+    pub value: String,
+    /// TTL in seconds.
+    pub ttl_seconds: i64,
+    /// How far it is.
+    pub state: RecordState,
+    /// What each authoritative server was seen to answer; at most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<ServerAnswerStatus>,
+}
+
+/// How far a record is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub enum RecordState {
+    /// Not yet at all servers.
+    Pending,
+    /// At all servers.
+    Published,
+    /// Somebody else's record stands there.
+    Foreign,
+    /// To be set by hand.
+    Manual,
+}
+
+/// What one authoritative server answered.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerAnswerStatus {
+    /// Its address.
+    pub address: String,
+    /// The answer, or why there was none.
+    pub answer: String,
+}
+
+/// Until when senders may still hold an older policy.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CacheStatus {
+    /// From then on a sender that follows RFC 8461 §5.1 uses the current policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub conforming_senders_by: Option<Timestamp>,
+    /// From then on also those that ignore the id until their copy expires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub all_senders_by: Option<Timestamp>,
+}
+
+/// One finding, as `mta-sts check` and `mta-sts lint` tell it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FindingStatus {
+    /// Stable code.
+    pub code: String,
+    /// error, warning, info or unknown.
+    pub severity: String,
+    /// What it is about.
+    pub subject: String,
+    /// What was seen, and what to do.
+    pub message: String,
+}

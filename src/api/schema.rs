@@ -1,0 +1,178 @@
+//! Schema fragments with the rules that the API server checks by itself, each with a sentence
+//! that says what to write. The same rules stand once more in `diagnosis::spec`, for the command
+//! line and for objects that were stored before a rule existed.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::{Value, json};
+
+/// A host name of two or more labels, in lower-case A-labels.
+const HOST: &str = r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
+/// All labels are digits: it would be read as an IPv4 address.
+const NUMERIC_TOP: &str = r"(^|\\.)[0-9]+$";
+
+fn rule(rule: impl Into<String>, message: &str) -> Value {
+    json!({"rule": rule.into(), "message": message})
+}
+
+/// `spec.domain`
+pub(super) fn domain(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 253,
+        "x-kubernetes-validations": [
+            rule("self.size() > 0", "write the mail domain: the part after the @ of its addresses, such as example.org"),
+            rule("self.size() <= 242", "the domain has more than 242 characters: the record _smtp._tls.<domain> would be longer than a DNS name may be (253)"),
+            rule(
+                format!("self.size() == 0 || (self.matches('^{HOST}') && !self.matches('{NUMERIC_TOP}'))"),
+                "write the domain as a host name in lower-case A-labels without a final dot, such as example.org or xn--bcher-kva.example (mta-sts lint prints the A-label form)",
+            ),
+            rule("self == oldSelf", "the domain of an object cannot be changed: create another MtaStsPolicy for the other domain and delete this one"),
+        ],
+    })
+}
+
+/// `spec.mx`
+pub(super) fn mx_patterns(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 100,
+        "x-kubernetes-list-type": "set",
+        "items": {
+            "type": "string",
+            "maxLength": 255,
+            "x-kubernetes-validations": [
+                rule(
+                    format!(r"self.matches('^(\\*\\.)?{HOST}') && !self.matches('{NUMERIC_TOP}')"),
+                    "write an MX host name in lower-case A-labels, such as mail.example.org, or *. and a host name, such as *.example.org: no priority, port, scheme, address, quotes or final dot",
+                ),
+                rule("!self.startsWith('*.') || self.matches('^\\\\*\\\\.[^.]+\\\\.')", "a wildcard needs two labels or more after it, such as *.example.org"),
+            ],
+        },
+    })
+}
+
+/// `spec.maxAgeSeconds`
+pub(super) fn max_age_seconds(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "integer",
+        "format": "int64",
+        "x-kubernetes-validations": [rule(
+            "self >= 1 && self <= 31557600",
+            "write a number of seconds from 1 to 31557600 (one year); 86400 (a day) is the least that all senders accept",
+        )],
+    })
+}
+
+/// `spec.dns.ttlSeconds`
+pub(super) fn ttl_seconds(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "integer",
+        "format": "int64",
+        "x-kubernetes-validations": [rule(
+            "self >= 30 && self <= 86400",
+            "write a number of seconds from 30 to 86400 (one day)",
+        )],
+    })
+}
+
+/// A host name such as the target of a CNAME.
+pub(super) fn host_name(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 253,
+        "x-kubernetes-validations": [rule(
+            format!("self.matches('^{HOST}') && !self.matches('{NUMERIC_TOP}')"),
+            "write a host name in lower case without a final dot, such as front.example.net",
+        )],
+    })
+}
+
+/// A list of IPv4 addresses.
+pub(super) fn ipv4_list(_: &mut SchemaGenerator) -> Schema {
+    address_list(4, "write an IPv4 address such as 192.0.2.1")
+}
+
+/// A list of IPv6 addresses.
+pub(super) fn ipv6_list(_: &mut SchemaGenerator) -> Schema {
+    address_list(6, "write an IPv6 address such as 2001:db8::1")
+}
+
+fn address_list(family: u8, message: &str) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 16,
+        "x-kubernetes-list-type": "set",
+        "items": {
+            "type": "string",
+            "maxLength": 45,
+            "x-kubernetes-validations": [rule(
+                format!("isIP(self) && ip(self).family() == {family}"),
+                message,
+            )],
+        },
+    })
+}
+
+/// `spec.hosting.ingress.annotations`
+pub(super) fn annotations(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 32,
+        "additionalProperties": {"type": "string", "maxLength": 1024},
+        "x-kubernetes-validations": [rule(
+            "self.all(key, !key.contains('snippet'))",
+            "annotations that carry configuration snippets are refused: they would let this object rewrite the ingress controller",
+        )],
+    })
+}
+
+/// `spec.zones` of a namespaced provider: optional.
+pub(super) fn zones(_: &mut SchemaGenerator) -> Schema {
+    zone_list(0)
+}
+
+/// `spec.zones` of a cluster provider: required and not empty.
+pub(super) fn required_zones(_: &mut SchemaGenerator) -> Schema {
+    zone_list(1)
+}
+
+fn zone_list(at_least: u8) -> Schema {
+    json_schema!({
+        "type": "array",
+        "minItems": at_least,
+        "maxItems": 100,
+        "x-kubernetes-list-type": "set",
+        "items": {
+            "type": "string",
+            "maxLength": 253,
+            "x-kubernetes-validations": [rule(
+                format!("self == '*' || self.matches('^{HOST}')"),
+                "write a zone in lower-case A-labels without a final dot, such as example.org, or \"*\" for all zones",
+            )],
+        },
+    })
+}
+
+/// `spec.rfc2136.server`
+pub(super) fn server(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 270,
+        "x-kubernetes-validations": [rule(
+            r"self.matches('^([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\\[[0-9a-f:.]+\\])(:[0-9]{1,5})?$')",
+            "write the primary name server as a host name or address, with its port if that is not 53: ns1.example.org, 192.0.2.53:53 or [2001:db8::53]:53",
+        )],
+    })
+}
+
+/// `spec.rfc2136.tsig.keyName`
+pub(super) fn key_name(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 253,
+        "x-kubernetes-validations": [rule(
+            r"self.matches('^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$')",
+            "write the name of the TSIG key as the name server knows it, without a final dot",
+        )],
+    })
+}

@@ -1,0 +1,529 @@
+//! What is served: one prepared answer a host, read without a lock, and the rules by which the
+//! records of the operator change it (lifecycle.md §1).
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use hyper::body::Bytes;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
+
+use crate::lifecycle::record::DOMAIN_ANNOTATION;
+use crate::lifecycle::{Record, RecordError};
+use crate::protocol::{Domain, PolicyId};
+
+/// The answers as they stand. Readers never wait, and see one whole state or the next.
+#[derive(Debug, Default)]
+pub struct Store {
+    hosts: ArcSwap<HashMap<String, Answer>>,
+}
+
+/// What a known host answers with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// Its policy.
+    Policy(Served),
+    /// The host is known, and no body of it ever was good.
+    Unavailable,
+}
+
+/// A policy as it goes out. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Served {
+    /// The bytes whose SHA-256 is that of the decision.
+    pub body: Bytes,
+    /// The policy id in quotes.
+    pub etag: HeaderValue,
+}
+
+impl Store {
+    /// The answer of `host` (lower case, no final dot).
+    pub fn answer(&self, host: &str) -> Option<Answer> {
+        self.hosts.load().get(host).cloned()
+    }
+
+    /// How many hosts are known, and how many of them have no good body.
+    pub fn counts(&self) -> (usize, usize) {
+        let hosts = self.hosts.load();
+        let unavailable = |answer: &&Answer| matches!(answer, Answer::Unavailable);
+        (hosts.len(), hosts.values().filter(unavailable).count())
+    }
+}
+
+/// The one who changes a [`Store`]. Changes are seen by readers after [`Writer::publish`].
+#[derive(Debug)]
+pub struct Writer {
+    store: Arc<Store>,
+    /// What was last published, and what has changed since.
+    hosts: HashMap<String, Answer>,
+    changed: bool,
+    /// The records that are there, by the name of their ConfigMap.
+    objects: HashMap<String, Object>,
+    /// Names of the ConfigMaps that claim a host. More than one only by somebody's hand.
+    claims: HashMap<String, BTreeSet<String>>,
+}
+
+#[derive(Debug)]
+struct Object {
+    uid: String,
+    created: Option<Timestamp>,
+    host: String,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Good(Served),
+    /// The body is not the one that was decided, or the rest can no longer be read.
+    Broken,
+    /// It never could be read; only the annotation says which domain is meant.
+    Unknown,
+    Retired,
+}
+
+impl Writer {
+    /// A writer for `store`, which has no other one.
+    pub fn new(store: Arc<Store>) -> Self {
+        Self {
+            store,
+            hosts: HashMap::new(),
+            changed: false,
+            objects: HashMap::new(),
+            claims: HashMap::new(),
+        }
+    }
+
+    /// Takes in a record that was added or changed.
+    pub fn apply(&mut self, object: &ConfigMap) {
+        let Some(name) = object.metadata.name.clone() else {
+            return;
+        };
+        let known = self.objects.get(&name);
+        let known = known.filter(|known| known.uid == uid_of(object));
+        let Some(new) = Object::read(object, known) else {
+            tracing::warn!(
+                name,
+                "a record cannot be read and has no domain; it is left aside"
+            );
+            self.drop_object(&name);
+            return;
+        };
+        let host = new.host.clone();
+        if self.objects.get(&name).is_some_and(|old| old.host != host) {
+            self.drop_object(&name);
+        }
+        self.claims
+            .entry(host.clone())
+            .or_default()
+            .insert(name.clone());
+        self.objects.insert(name, new);
+        self.decide(&host);
+    }
+
+    /// Takes in that a record is gone. Its host stays as it is, unless the record's last word
+    /// was that the domain is retired.
+    pub fn remove(&mut self, object: &ConfigMap) {
+        let Some(name) = object.metadata.name.as_deref() else {
+            return;
+        };
+        if self
+            .objects
+            .get(name)
+            .is_some_and(|known| known.uid == uid_of(object))
+        {
+            self.apply(object);
+            self.drop_object(name);
+        }
+    }
+
+    /// Takes in a complete list of names: records that are not in it give up their claims, and
+    /// their hosts stay as they are. So an empty list drops nothing.
+    pub fn retain(&mut self, listed: &HashSet<String>) {
+        let gone: Vec<String> = self
+            .objects
+            .keys()
+            .filter(|name| !listed.contains(*name))
+            .cloned()
+            .collect();
+        for name in gone {
+            tracing::warn!(
+                name,
+                "a record is gone without being retired; it is served until restart"
+            );
+            self.drop_object(&name);
+        }
+    }
+
+    /// Shows the changes to readers.
+    pub fn publish(&mut self) {
+        if std::mem::take(&mut self.changed) {
+            self.store.hosts.store(Arc::new(self.hosts.clone()));
+        }
+    }
+
+    /// Ends the claim of an object; another claimant of the host comes in.
+    fn drop_object(&mut self, name: &str) {
+        let Some(object) = self.objects.remove(name) else {
+            return;
+        };
+        if let Some(names) = self.claims.get_mut(&object.host) {
+            names.remove(name);
+            if names.is_empty() {
+                self.claims.remove(&object.host);
+            }
+        }
+        self.decide(&object.host);
+    }
+
+    /// Answers for `host` as its claimants say. Without any, the answer stays.
+    fn decide(&mut self, host: &str) {
+        let Some(names) = self.claims.get(host) else {
+            return;
+        };
+        let mut claimants: Vec<(&String, &Object)> = names
+            .iter()
+            .filter_map(|name| Some((name, self.objects.get(name)?)))
+            .collect();
+        claimants.sort_by_key(|(name, object)| (object.rank(), object.created, *name));
+        let Some((winner, object)) = claimants.first() else {
+            return;
+        };
+        for (loser, _) in claimants.iter().skip(1) {
+            tracing::warn!(
+                host,
+                winner,
+                loser,
+                "two records claim one host; the older one is served"
+            );
+        }
+        let answer = match &object.content {
+            Content::Good(served) => Some(Answer::Policy(served.clone())),
+            Content::Broken | Content::Unknown => {
+                tracing::warn!(
+                    host,
+                    name = winner,
+                    "the record's body is not the decided one; not served"
+                );
+                Some(self.hosts.get(host).cloned().unwrap_or(Answer::Unavailable))
+            }
+            Content::Retired => None,
+        };
+        if self.hosts.get(host) != answer.as_ref() {
+            self.changed = true;
+            match answer {
+                Some(answer) => self.hosts.insert(host.to_owned(), answer),
+                None => self.hosts.remove(host),
+            };
+        }
+    }
+}
+
+impl Object {
+    /// What `object` says. `known` is the same object as it was before, which tells the host
+    /// even when nothing else can be read any more.
+    fn read(object: &ConfigMap, known: Option<&Self>) -> Option<Self> {
+        let empty = Default::default();
+        let data = object.data.as_ref().unwrap_or(&empty);
+        let (host, content) = match Record::from_data(data) {
+            Ok(Record { publication, .. }) if publication.retired => {
+                (host_of(&publication.domain), Content::Retired)
+            }
+            Ok(Record { body, publication }) => {
+                let host = host_of(&publication.domain);
+                match Served::new(body, &publication.current.id) {
+                    Some(served) => (host, Content::Good(served)),
+                    None => (host, Content::Broken),
+                }
+            }
+            Err(RecordError::BodyChanged { publication, .. }) => {
+                let retired = publication.retired;
+                let content = if retired {
+                    Content::Retired
+                } else {
+                    Content::Broken
+                };
+                (host_of(&publication.domain), content)
+            }
+            Err(RecordError::KeyMissing(_) | RecordError::Publication(_)) => match known {
+                Some(Self {
+                    host,
+                    content: Content::Retired,
+                    ..
+                }) => (host.clone(), Content::Retired),
+                Some(Self {
+                    host,
+                    content: Content::Good(_) | Content::Broken,
+                    ..
+                }) => (host.clone(), Content::Broken),
+                _ => (annotated_host(object)?, Content::Unknown),
+            },
+        };
+        Some(Self {
+            uid: uid_of(object).to_owned(),
+            created: object
+                .metadata
+                .creation_timestamp
+                .as_ref()
+                .map(|time| time.0),
+            host,
+            content,
+        })
+    }
+
+    /// Order among the claimants of a host before age counts: something that never was a
+    /// record disturbs no record, and a retired one stands back for one that is alive.
+    fn rank(&self) -> u8 {
+        match self.content {
+            Content::Good(_) | Content::Broken => 0,
+            Content::Retired => 1,
+            Content::Unknown => 2,
+        }
+    }
+}
+
+impl Served {
+    /// A body and the id that belongs to it.
+    pub fn new(body: String, id: &PolicyId) -> Option<Self> {
+        Some(Self {
+            body: Bytes::from(body),
+            etag: HeaderValue::from_str(&format!("\"{id}\"")).ok()?,
+        })
+    }
+}
+
+fn host_of(domain: &Domain) -> String {
+    domain.policy_host().as_str().to_owned()
+}
+
+fn annotated_host(object: &ConfigMap) -> Option<String> {
+    let domain = object
+        .metadata
+        .annotations
+        .as_ref()?
+        .get(DOMAIN_ANNOTATION)?;
+    Some(host_of(&Domain::parse(domain).ok()?))
+}
+
+fn uid_of(object: &ConfigMap) -> &str {
+    object.metadata.uid.as_deref().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use serde_json::json;
+
+    use super::*;
+    use crate::lifecycle::record::{BODY_KEY, PUBLICATION_KEY};
+    use crate::protocol::Sha256Digest;
+
+    const HOST: &str = "mta-sts.example.org";
+
+    /// A record of example.org with `body`, in a ConfigMap made `created` seconds after 1970.
+    fn record(name: &str, created: i64, body: &str) -> ConfigMap {
+        let publication = json!({
+            "domain": "example.org",
+            "owner": {"namespace": "mail", "name": "example-org", "uid": "1"},
+            "current": {
+                "id": "20261125000000aaaaaaaabbbbbb",
+                "sha256": Sha256Digest::of(body.as_bytes()),
+                "mode": "testing",
+                "maxAge": 86400,
+                "mx": ["mail.example.org"],
+                "decidedAt": "2026-11-25T00:00:00Z",
+            },
+            "ledger": [],
+            "dns": {},
+        });
+        let mut object = ConfigMap::default();
+        object.metadata.name = Some(name.to_owned());
+        object.metadata.uid = Some(format!("{name}-{created}"));
+        object.metadata.creation_timestamp = Some(Time(Timestamp::from_second(created).unwrap()));
+        object.metadata.annotations =
+            Some([(DOMAIN_ANNOTATION.to_owned(), "example.org".to_owned())].into());
+        set(&mut object, BODY_KEY, body);
+        set(&mut object, PUBLICATION_KEY, &publication.to_string());
+        object
+    }
+
+    fn set(object: &mut ConfigMap, key: &str, value: &str) {
+        object
+            .data
+            .get_or_insert_default()
+            .insert(key.to_owned(), value.to_owned());
+    }
+
+    fn with(mut object: ConfigMap, key: &str, value: &str) -> ConfigMap {
+        set(&mut object, key, value);
+        object
+    }
+
+    fn retired(object: &ConfigMap) -> ConfigMap {
+        let publication = &object.data.as_ref().unwrap()[PUBLICATION_KEY];
+        let mut publication: serde_json::Value = serde_json::from_str(publication).unwrap();
+        publication["retired"] = true.into();
+        with(object.clone(), PUBLICATION_KEY, &publication.to_string())
+    }
+
+    enum Step {
+        Apply(ConfigMap),
+        Remove(ConfigMap),
+        List(&'static [&'static str]),
+    }
+    use Step::{Apply, List, Remove};
+
+    /// The body of [`HOST`] after `steps`; `503` without a good one, `404` when not known.
+    fn after(steps: Vec<Step>) -> String {
+        let store = Arc::new(Store::default());
+        let mut writer = Writer::new(store.clone());
+        for step in steps {
+            match step {
+                Apply(object) => writer.apply(&object),
+                Remove(object) => writer.remove(&object),
+                List(names) => writer.retain(&names.iter().map(|n| (*n).to_owned()).collect()),
+            }
+            writer.publish();
+        }
+        match store.answer(HOST) {
+            Some(Answer::Policy(served)) => String::from_utf8(served.body.to_vec()).unwrap(),
+            Some(Answer::Unavailable) => "503".to_owned(),
+            None => "404".to_owned(),
+        }
+    }
+
+    #[test]
+    fn records_decide_what_is_served() {
+        let a = || record("a", 1, "A");
+        let young = || record("b", 2, "B");
+        let bad_body = |object| with(object, BODY_KEY, "edited");
+        let garbage = |object| with(object, PUBLICATION_KEY, "{");
+        let mut anonymous = garbage(a());
+        anonymous.metadata.annotations = None;
+        for (case, steps, expected) in [
+            ("nothing", vec![], "404"),
+            ("a record", vec![Apply(a())], "A"),
+            (
+                "a new body",
+                vec![Apply(a()), Apply(record("a", 1, "A2"))],
+                "A2",
+            ),
+            ("bad edit", vec![Apply(a()), Apply(bad_body(a()))], "A"),
+            (
+                "mended edit",
+                vec![
+                    Apply(a()),
+                    Apply(bad_body(a())),
+                    Apply(record("a", 1, "A2")),
+                ],
+                "A2",
+            ),
+            ("bad from the start", vec![Apply(bad_body(a()))], "503"),
+            ("garbage from the start", vec![Apply(garbage(a()))], "503"),
+            (
+                "garbage of no domain",
+                vec![Apply(anonymous.clone())],
+                "404",
+            ),
+            ("garbage later", vec![Apply(a()), Apply(garbage(a()))], "A"),
+            (
+                "garbage later, no domain",
+                vec![Apply(a()), Apply(anonymous.clone())],
+                "A",
+            ),
+            ("mended", vec![Apply(garbage(a())), Apply(a())], "A"),
+            ("deleted", vec![Apply(a()), Remove(a())], "A"),
+            ("empty list", vec![Apply(a()), List(&[])], "A"),
+            ("retired", vec![Apply(a()), Apply(retired(&a()))], "404"),
+            (
+                "retired, then edited",
+                vec![Apply(a()), Apply(retired(&a())), Apply(garbage(a()))],
+                "404",
+            ),
+            (
+                "retired by the last word",
+                vec![Apply(a()), Remove(retired(&a()))],
+                "404",
+            ),
+            (
+                "retired and taken back",
+                vec![Apply(retired(&a())), Apply(record("a", 1, "A2"))],
+                "A2",
+            ),
+            ("two, older first", vec![Apply(a()), Apply(young())], "A"),
+            ("two, older last", vec![Apply(young()), Apply(a())], "A"),
+            (
+                "two, the older edited",
+                vec![Apply(a()), Apply(young()), Apply(bad_body(a()))],
+                "A",
+            ),
+            (
+                "two, the older gone",
+                vec![Apply(a()), Apply(young()), Remove(a())],
+                "B",
+            ),
+            (
+                "two, the older retired",
+                vec![Apply(a()), Apply(young()), Apply(retired(&a()))],
+                "B",
+            ),
+            (
+                "two, the younger retired",
+                vec![Apply(a()), Apply(retired(&young()))],
+                "A",
+            ),
+            (
+                "two, the older unlisted",
+                vec![Apply(a()), Apply(young()), List(&["b"])],
+                "B",
+            ),
+            (
+                "older garbage",
+                vec![Apply(garbage(a())), Apply(young())],
+                "B",
+            ),
+            (
+                "made anew",
+                vec![Apply(a()), Remove(a()), Apply(record("a", 9, "new"))],
+                "new",
+            ),
+            (
+                "made anew, unseen",
+                vec![Apply(a()), Apply(record("a", 9, "new"))],
+                "new",
+            ),
+            (
+                "deletion of one that was replaced",
+                vec![Apply(record("a", 9, "new")), Remove(a())],
+                "new",
+            ),
+        ] {
+            assert_eq!(after(steps), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_record_that_moves_to_another_domain_leaves_the_first_served() {
+        let moved = record("a", 1, "A");
+        let publication = moved.data.as_ref().unwrap()[PUBLICATION_KEY]
+            .replace(r#""domain":"example.org""#, r#""domain":"example.com""#);
+        let moved = with(moved, PUBLICATION_KEY, &publication);
+        assert_eq!(
+            after(vec![Apply(record("a", 1, "A")), Apply(moved.clone())]),
+            "A"
+        );
+        assert_eq!(after(vec![Apply(moved)]), "404");
+    }
+
+    #[test]
+    fn readers_see_nothing_before_it_is_published() {
+        let store = Arc::new(Store::default());
+        let mut writer = Writer::new(store.clone());
+        writer.apply(&record("a", 1, "A"));
+        assert_eq!(store.counts(), (0, 0));
+        writer.publish();
+        assert_eq!(store.counts(), (1, 0));
+        assert!(store.answer("mta-sts.example.com").is_none());
+    }
+}
