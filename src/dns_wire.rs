@@ -44,6 +44,9 @@ pub(crate) enum WireError {
 
 /// Reads an absolute name, with or without its final dot. `None` if it can't be one.
 pub(crate) fn name(text: &str) -> Option<Name> {
+    if text.is_empty() {
+        return None;
+    }
     let mut name = Name::from_ascii(text).ok()?;
     name.set_fqdn(true);
     Some(name)
@@ -191,8 +194,23 @@ fn records(counts: &HeaderCounts) -> usize {
 mod tests {
     use hickory_proto::op::Query;
     use hickory_proto::rr::RecordType;
+    use proptest::prelude::*;
 
     use super::*;
+
+    proptest! {
+        #[test]
+        fn whatever_comes_nothing_breaks(tail in proptest::collection::vec(any::<u8>(), 0..600)) {
+            let request = question();
+            let mut octets = request.metadata.id.to_be_bytes().to_vec();
+            // An answer with small counts, so that the records are looked at.
+            octets.extend([0x84, 0, 0, 1, 0, 3, 0, 3, 0, 3]);
+            octets.extend(&request.to_vec().unwrap()[12..]);
+            octets.extend(&tail);
+            let _ = read(&request, octets);
+            let _ = read(&request, tail);
+        }
+    }
 
     fn question() -> Message {
         let mut message = Message::query();
@@ -211,6 +229,7 @@ mod tests {
                 Some("_mta-sts.example.org"),
             ),
             ("root", ".", Some(".")),
+            ("empty", "", None),
             ("an empty label", "a..example", None),
             ("a space", "a b.example", None),
             ("a line break", "a\n.example", None),

@@ -187,3 +187,11 @@ pub const SPEC_LIST_COUNT: usize = 32;
 
 /// Longest value of an Ingress annotation in bytes: a host, a list of addresses, a class.
 pub const SPEC_ANNOTATION_BYTES: usize = 1024;
+
+/// TTL of a record set that is removed: it is never seen, but a change carries one.
+pub const RETIRED_TTL: u32 = 300;
+
+/// How long between two looks at a DNS provider that works, and at one that does not.
+pub const PROVIDER_CHECK_TIME: Duration = Duration::from_secs(600);
+/// See [`PROVIDER_CHECK_TIME`]. Secrets are not watched, so a mended one is found by looking.
+pub const PROVIDER_RECHECK_TIME: Duration = Duration::from_secs(15);

@@ -508,7 +508,7 @@ async fn mail_from_a_wildcard_is_noticed() {
 async fn every_server_is_asked_and_each_speaks_for_itself() {
     let primary = bind();
     let stale = Zone::new("example.test", r#"_mta-sts TXT "v=STSv1; id=0;""#);
-    let secondary = Bind::start(&[stale], &[]);
+    let mut secondary = Bind::start(&[stale], &[]);
     let lame = Bind::start(&[Zone::new("unrelated.test", "")], &[]);
     let mut down = Bind::start(&[], &[]);
     down.stop();
@@ -534,6 +534,15 @@ async fn every_server_is_asked_and_each_speaks_for_itself() {
         shown,
         ["v=STSv1; id=1;", "v=STSv1; id=0;", "refused", "unreachable"]
     );
+
+    let fresh = Zone::new("example.test", r#"_mta-sts TXT "v=STSv1; id=1;""#);
+    secondary.serve_instead(&fresh);
+    let answers = probe
+        .ask_all("_mta-sts.example.test", RecordType::Txt)
+        .await
+        .unwrap();
+    let text = |nth: usize| answers[nth].result.as_ref().unwrap().records[0].txt_octets();
+    assert_eq!(text(0), text(1));
 
     // One that answers is enough to resolve.
     for _ in 0..4 {

@@ -20,7 +20,9 @@ use crate::lifecycle::publish::{
 use crate::lifecycle::txt::TxtSet;
 use crate::lifecycle::{Address, Record};
 use crate::limits;
-use crate::probe::dns::{Answer, LookupError, RecordData, RecordType, WildcardGuard};
+use crate::probe::dns::{
+    Answer, LookupError, RecordData, RecordType, ServerAnswer, WildcardGuard,
+};
 use crate::probe::endpoint::fetch_endpoint;
 use crate::probe::policy_host::{PolicyHostAnswer, PolicyHostRequest, PolicyResponse, fetch_policy};
 use crate::probe::tls::{TlsProblem, TlsVerdict};
@@ -89,19 +91,14 @@ pub(super) async fn dns_seen(context: &Context, accepted: &Accepted) -> DnsSeen 
     let domain = &accepted.desired.domain;
     let record_name = domain.sts_record_name();
     let (servers, mx) = tokio::join!(
-        context.dns.ask_all(&record_name, RecordType::Txt),
+        txt_servers(context, &record_name),
         mx_seen(context, domain),
     );
     let now = clock::now();
-    let (servers, lookup_error) = match servers {
-        Ok(servers) => (servers, None),
-        Err(error) => (Vec::new(), Some(error.to_string())),
+    let (txt_name, servers, lookup_error) = match servers {
+        Ok((name, servers)) => (name, servers, None),
+        Err(error) => (record_name, Vec::new(), Some(error.to_string())),
     };
-    let txt_name = servers
-        .iter()
-        .filter_map(|server| server.result.as_ref().ok())
-        .find_map(|answer| Some(answer.chain.last()?.target.clone()))
-        .unwrap_or(record_name);
     let servers = servers
         .into_iter()
         .map(|server| txt_server(context, domain, server.server.address, server.result, now))
@@ -117,6 +114,30 @@ pub(super) async fn dns_seen(context: &Context, accepted: &Accepted) -> DnsSeen 
         lookup_error,
         mx,
     }
+}
+
+/// What the authoritative servers say of the TXT record, wherever a CNAME leads (RFC 8461 §8.2).
+async fn txt_servers(
+    context: &Context,
+    record_name: &str,
+) -> Result<(String, Vec<ServerAnswer>), LookupError> {
+    let mut name = record_name.to_owned();
+    for _ in 0..limits::DNS_CHAIN {
+        let servers = context.dns.ask_all(&name, RecordType::Txt).await?;
+        let target = servers
+            .iter()
+            .filter_map(|server| server.result.as_ref().ok())
+            .find_map(|answer| answer.chain.last())
+            .map(|alias| alias.target.clone());
+        match target {
+            // Its own servers decide, not what the servers of the alias say about it.
+            Some(target) if target != name => name = target,
+            _ => return Ok((name, servers)),
+        }
+    }
+    Err(LookupError::ChainTooLong {
+        name: record_name.to_owned(),
+    })
 }
 
 async fn provider_view(
@@ -173,28 +194,19 @@ pub(super) fn txt_server(
 }
 
 async fn mx_seen(context: &Context, domain: &Domain) -> MxSeen {
-    let answer = match context.dns.mx(domain).await {
-        Ok(answer) => answer,
-        Err(error) => return MxSeen::Failed(error.to_string()),
-    };
-    let exchanges: BTreeSet<&str> = answer
-        .records
-        .iter()
-        .filter_map(|record| match record {
-            RecordData::Mx { exchange, .. } => Some(exchange.as_str()),
-            _ => None,
-        })
-        .collect();
-    if exchanges.is_empty() {
-        return MxSeen::NoMx;
+    match context.dns.mx(domain.as_str()).await {
+        Err(error) => MxSeen::Failed(error.to_string()),
+        Ok(set) if set.null => MxSeen::Null,
+        Ok(set) if set.hosts.is_empty() => MxSeen::NoMx,
+        Ok(set) => MxSeen::Hosts(
+            set.hosts
+                .iter()
+                .filter_map(|host| HostName::parse_any_case(&host.exchange).ok())
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
+        ),
     }
-    if exchanges.iter().all(|exchange| *exchange == ".") {
-        return MxSeen::Null;
-    }
-    let hosts = exchanges
-        .into_iter()
-        .filter_map(|exchange| HostName::parse_any_case(exchange).ok());
-    MxSeen::Hosts(hosts.collect())
 }
 
 /// Whether writing below the domain would hide the wildcard that its MX comes from.
@@ -202,7 +214,7 @@ pub(super) async fn shadows_wildcard(
     context: &Context,
     domain: &Domain,
 ) -> Result<Option<Vec<String>>, LookupError> {
-    match context.dns.wildcard_guard(domain).await? {
+    match context.dns.wildcard_guard(domain.as_str()).await? {
         WildcardGuard::Synthesised { mx } => Ok(Some(mx)),
         _ => Ok(None),
     }
@@ -320,7 +332,7 @@ async fn public(context: &Context, domain: &Domain) -> Public {
         return Public::NotLooked;
     }
     let host = domain.policy_host();
-    let addresses = match context.dns.addresses(&host).await {
+    let addresses = match context.dns.addresses(host.as_str()).await {
         Ok(addresses) => addresses,
         Err(error) => return Public::LookupFailed(error.to_string()),
     };
@@ -467,7 +479,7 @@ pub(super) async fn addresses_shown(
             .collect::<BTreeSet<_>>()
     };
     let is_alias = wanted.iter().any(|a| matches!(a, Address::Cname(_)));
-    let shows = |answers: &[crate::probe::dns::ServerAnswer], wanted: &BTreeSet<Address>| {
+    let shows = |answers: &[ServerAnswer], wanted: &BTreeSet<Address>| {
         answers.iter().all(|server| match &server.result {
             Ok(answer) => present(answer) == *wanted,
             // A silent server is named by the TXT step; the address alone must not wait for it.

@@ -99,10 +99,12 @@ pub enum DnsError {
         /// Name of the key.
         key: String,
     },
-    /// The server is no authority for the zone, or does not accept our right to change it.
+    /// The server is no authority for the zone; or, without a signature, it does not accept the
+    /// key (PowerDNS answers queries so).
     #[error(
-        "{server} answers NOTAUTH for {zone}: it is not the zone's primary, or does not accept \
-         the TSIG key; point the provider at the primary name server"
+        "{server} answers NOTAUTH for {zone}: it does not accept the TSIG key (name, algorithm, \
+         secret, clock), or is not the zone's primary; compare the key, then the provider's \
+         address"
     )]
     NotAuth {
         /// Who said so.

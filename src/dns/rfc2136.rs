@@ -51,7 +51,7 @@ impl From<Duration> for Until {
     fn from(duration: Duration) -> Self {
         Self {
             deadline: Instant::now() + duration,
-            seconds: duration.as_secs(),
+            seconds: u64::try_from(duration.as_millis().div_ceil(1000)).unwrap_or(u64::MAX),
         }
     }
 }
@@ -185,12 +185,11 @@ impl Rfc2136 {
             let zone = dns_wire::text(&candidate);
             match self.ask(&zone, &candidate, WireType::SOA, until).await {
                 Ok(answer) if is_apex(&answer, &candidate) => return self.writable(&name, zone),
-                // Refused: no zone of this server; its parent may be one.
+                // No zone of this server; its parent may be one. (Knot does not sign this refusal.)
                 Ok(_)
                 | Err(
                     DnsError::Refused { .. }
                     | DnsError::RefusedUnsigned { .. }
-                    | DnsError::NotAuth { .. }
                     | DnsError::NotAuthoritative { .. },
                 ) => {}
                 Err(error) => return Err(error),
@@ -350,9 +349,13 @@ impl DnsProvider for Rfc2136 {
             }
         }
         if seen.is_empty() {
-            // No zone is known to ask for: any signed answer, a refusal too, proves the key.
+            // No zone is known to ask for. Any signed answer proves the key; Knot refuses this
+            // question before it looks at the key, so that only the server is proved.
             let question = update::query(Name::root(), WireType::SOA);
-            self.call(".", question, until).await?;
+            match self.call(".", question, until).await {
+                Ok(_) | Err(DnsError::RefusedUnsigned { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(seen)
     }

@@ -1,6 +1,5 @@
 //! Looking at the world: DNS, policy hosts, policy-server endpoints. Every answer is hostile.
 
-<<<<<<< HEAD
 pub mod connect_to;
 pub mod endpoint;
 mod fetch;
@@ -8,7 +7,5 @@ pub mod policy_host;
 pub mod tls;
 
 pub use fetch::{BodyError, FetchError};
-=======
 pub mod dns;
 pub mod target;
->>>>>>> dns

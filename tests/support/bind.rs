@@ -7,11 +7,14 @@
     reason = "each test file takes its own part"
 )]
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -68,13 +71,15 @@ pub struct Bind {
     process: Option<Child>,
 }
 
-/// A loopback port that is free for TCP and UDP alike. Others may take it in between: the
-/// caller tries again.
+/// A port that is free for TCP and UDP alike, and below those that the system gives to clients:
+/// none of them can take it while a server is stopped for a moment.
 pub fn free_port(ip: IpAddr) -> u16 {
+    static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     loop {
-        let tcp = TcpListener::bind((ip, 0)).unwrap();
-        let port = tcp.local_addr().unwrap().port();
-        if UdpSocket::bind((ip, port)).is_ok() {
+        let random = RandomState::new().build_hasher().finish();
+        let port = 10_000 + u16::try_from(random % 22_000).unwrap();
+        let is_free = TcpListener::bind((ip, port)).is_ok() && UdpSocket::bind((ip, port)).is_ok();
+        if is_free && TAKEN.lock().unwrap().insert(port) {
             return port;
         }
     }
@@ -131,6 +136,13 @@ impl Bind {
             let _ = process.kill();
             let _ = process.wait();
         }
+    }
+
+    /// Serves another text of a zone: a secondary that has lagged behind catches up.
+    pub fn serve_instead(&mut self, zone: &Zone) {
+        let file = self.folder.path().join(zone_file(&zone.name));
+        fs::write(file, zone_text(zone, self.address)).unwrap();
+        self.restart();
     }
 
     /// Starts the stopped server again, on the same address and with what it had written.
@@ -190,7 +202,7 @@ impl Bind {
         let (ip, port) = (self.address.ip(), self.address.port());
         fs::write(&file, format!("server {ip} {port}\n{lines}\nsend\n")).unwrap();
         let output = Command::new("nsupdate")
-            .arg("-y")
+            .args(["-v", "-y"])
             .arg(format!("{}:{}:{}", key.algorithm, key.name, key.secret))
             .arg(&file)
             .output()
@@ -248,6 +260,7 @@ fn config(folder: &Path, address: SocketAddr, zones: &[Zone], keys: &[Key]) -> S
     managed-keys-directory "{folder}";
     listen-on port {port} {{ {v4}; }};
     listen-on-v6 port {port} {{ {v6}; }};
+    reuseport no;
     recursion no;
     minimal-responses no-auth;
     dnssec-validation no;
