@@ -1,1 +1,173 @@
-//! Flags and environment, read once.
+//! Flags and environment of the operator, read once.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::probe::connect_to::ConnectTo;
+use crate::protocol::InstallationId;
+use ipnet::IpNet;
+
+/// Flags of `mta-sts controller`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ControllerArgs {
+    /// Namespace of the operator: of its records, Ingresses and Lease; default: that of the
+    /// kubeconfig or the pod
+    #[arg(long, env = "MTA_STS_NAMESPACE")]
+    pub namespace: Option<String>,
+
+    /// Where /healthz, /readyz and /metrics are served
+    #[arg(long, env = "MTA_STS_ADMIN_LISTEN", default_value = "0.0.0.0:8082")]
+    pub admin_listen: SocketAddr,
+
+    /// Name of the Lease that the replicas elect their leader with
+    #[arg(long, env = "MTA_STS_LEASE_NAME", default_value = "mta-sts-operator")]
+    pub lease_name: String,
+
+    /// Name of this replica in the Lease; default: the host name
+    #[arg(long, env = "MTA_STS_IDENTITY")]
+    pub identity: Option<String>,
+
+    /// Service of the policy servers, in the operator's namespace: its EndpointSlices say where
+    /// they are, and Ingresses point at it
+    #[arg(long, env = "MTA_STS_POLICY_SERVICE", default_value = "mta-sts-policy")]
+    pub policy_service: String,
+
+    /// Port of that Service: its name or number
+    #[arg(long, env = "MTA_STS_POLICY_PORT", default_value = "http")]
+    pub policy_port: String,
+
+    /// A policy server outside of the cluster; given once or more it replaces the EndpointSlices
+    #[arg(
+        long = "policy-endpoint",
+        value_name = "ADDR:PORT",
+        env = "MTA_STS_POLICY_ENDPOINTS",
+        value_delimiter = ','
+    )]
+    pub policy_endpoints: Vec<SocketAddr>,
+
+    /// Whether the public URL has to be seen before an id is announced; InCluster where this
+    /// cluster cannot reach its own front
+    #[arg(long, env = "MTA_STS_PUBLIC_GATE", value_enum, default_value_t = PublicGate::Public, ignore_case = true)]
+    pub public_gate: PublicGate,
+
+    /// Connect to ADDR:PORT instead of HOST:PORT, as curl does
+    #[arg(
+        long = "connect-to",
+        value_name = "HOST:PORT:ADDR:PORT",
+        env = "MTA_STS_CONNECT_TO",
+        value_delimiter = ','
+    )]
+    pub connect_to: Vec<ConnectTo>,
+
+    /// Certificates that are trusted beside the system's, in PEM
+    #[arg(long, value_name = "FILE", env = "MTA_STS_CA_FILE")]
+    pub ca_file: Option<PathBuf>,
+
+    /// A private network whose addresses may be probed and written to
+    #[arg(
+        long = "allow-target",
+        value_name = "CIDR",
+        env = "MTA_STS_ALLOW_TARGETS",
+        value_delimiter = ','
+    )]
+    pub allow_targets: Vec<IpNet>,
+
+    /// Whom to ask whether a record is out: the zone's authoritative servers, or the resolver
+    #[arg(long, env = "MTA_STS_DNS_VERIFY", value_enum, default_value_t = DnsVerify::Authoritative, ignore_case = true)]
+    pub dns_verify: DnsVerify,
+
+    /// The authoritative servers of a zone, for split horizon; default: found from the root
+    #[arg(
+        long = "authoritative",
+        value_name = "ZONE=ADDR[:PORT][,…]",
+        env = "MTA_STS_AUTHORITATIVE",
+        value_delimiter = ';'
+    )]
+    pub authoritative: Vec<String>,
+
+    /// A resolver; default: those of /etc/resolv.conf
+    #[arg(
+        long = "resolver",
+        value_name = "ADDR[:PORT]",
+        env = "MTA_STS_RESOLVERS",
+        value_delimiter = ','
+    )]
+    pub resolvers: Vec<String>,
+
+    /// A root name server, for a private root; default: the Internet's
+    #[arg(
+        long = "dns-root",
+        value_name = "ADDR[:PORT]",
+        env = "MTA_STS_DNS_ROOTS",
+        value_delimiter = ','
+    )]
+    pub dns_roots: Vec<String>,
+
+    /// ClusterDnsProvider of the policies that name none; without one their records are set by
+    /// hand
+    #[arg(long, value_name = "NAME", env = "MTA_STS_DEFAULT_DNS_PROVIDER")]
+    pub default_dns_provider: Option<String>,
+
+    /// IngressClass of the policies that name none; default: the cluster's default class
+    #[arg(long, value_name = "NAME", env = "MTA_STS_DEFAULT_INGRESS_CLASS")]
+    pub default_ingress_class: Option<String>,
+
+    /// Prefix of the annotations that a policy may put on its Ingress
+    #[arg(
+        long = "allow-annotation",
+        value_name = "PREFIX",
+        env = "MTA_STS_ALLOW_ANNOTATIONS",
+        value_delimiter = ','
+    )]
+    pub allow_annotations: Vec<String>,
+
+    /// Whether a namespaced DnsProvider may name a server with a private address
+    #[arg(long, env = "MTA_STS_ALLOW_PRIVATE_PROVIDERS")]
+    pub allow_private_providers: bool,
+
+    /// Id of this installation, six hex digits, for a restore or a move; default: made once and
+    /// kept in a ConfigMap
+    #[arg(long, value_name = "HEX", env = "MTA_STS_INSTALLATION_ID")]
+    pub installation_id: Option<InstallationId>,
+
+    /// Seconds between two looks at a policy that is published
+    #[arg(long, value_name = "SECONDS", env = "MTA_STS_PROBE_INTERVAL", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(1..))]
+    pub probe_interval: u32,
+}
+
+impl ControllerArgs {
+    /// Time between two looks at a policy that is published.
+    pub fn probe_interval(&self) -> Duration {
+        Duration::from_secs(self.probe_interval.into())
+    }
+}
+
+/// Whether the public URL has to be seen before an id is announced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub enum PublicGate {
+    /// Yes, on every address.
+    Public,
+    /// No: only the policy servers are asked.
+    InCluster,
+}
+
+/// Whom to ask whether a record is out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub enum DnsVerify {
+    /// The zone's authoritative servers.
+    Authoritative,
+    /// The resolver.
+    Resolver,
+}
+
+impl From<DnsVerify> for crate::probe::dns::DnsVerify {
+    fn from(verify: DnsVerify) -> Self {
+        match verify {
+            DnsVerify::Authoritative => Self::Authoritative,
+            DnsVerify::Resolver => Self::Resolver,
+        }
+    }
+}

@@ -95,3 +95,109 @@ pub const LEASE_RETRY_TIME: Duration = Duration::from_secs(2);
 
 /// One request for the lease: two can fail before [`LEASE_RENEW_TIME`] is over.
 pub const LEASE_REQUEST_TIME: Duration = Duration::from_secs(3);
+/// What is offered by EDNS for an answer over UDP: it fits every path without fragments
+/// (DNS flag day 2020). Longer answers come over TCP.
+pub const DNS_UDP_BYTES: u16 = 1232;
+
+/// Records in all sections of an answer. A referral from the root has about 40; nothing that is
+/// asked for here has more than a few dozen.
+pub const DNS_MESSAGE_RECORDS: usize = 256;
+
+/// Records of one set that are taken in: no sane domain has as many MX, TXT or addresses.
+pub const DNS_SET_RECORDS: usize = 64;
+
+/// Datagrams that are not the answer (wrong id, wrong question) and are passed over while waiting
+/// for it. More mean that somebody is guessing ids.
+pub const DNS_STRAY_DATAGRAMS: usize = 16;
+
+/// Wait for one datagram before it is sent once more: most answers come within 100 ms.
+pub const DNS_UDP_TRY: Duration = Duration::from_millis(1500);
+
+/// One question to one server, both tries and TCP together.
+pub const DNS_QUERY_TIME: Duration = Duration::from_secs(5);
+
+/// One lookup with all its questions (aliases, other servers, the walk from the root): long enough
+/// for two dead servers, short enough for a reconcile.
+pub const DNS_LOOKUP_TIME: Duration = Duration::from_secs(15);
+
+/// Servers of a set that are tried one after the other before a lookup fails.
+pub const DNS_SERVER_TRIES: usize = 4;
+
+/// Aliases followed from one name; resolvers stop between 8 and 16.
+pub const DNS_CHAIN: usize = 8;
+
+/// Addresses of one zone's name servers that are asked and shown (13 name servers are the most
+/// that the DNS itself ever used).
+pub const DNS_SERVERS: usize = 16;
+
+/// Questions of one walk from the root, nested walks for name servers without glue included.
+pub const DNS_WALK_QUERIES: usize = 64;
+
+/// Referrals of one walk from the root to a zone; real names need two to five.
+pub const DNS_WALK_DEPTH: usize = 16;
+
+/// Walks within a walk, for a name server's name that lies in yet another zone.
+pub const DNS_WALK_NESTING: usize = 3;
+
+/// How long the way to a zone is remembered: a run of probes asks the root once, and a moved zone
+/// is seen within a minute.
+pub const DNS_CUT_TIME: Duration = Duration::from_secs(60);
+
+/// Zone cuts remembered at once; each is about 1 KiB.
+pub const DNS_CUTS: usize = 1024;
+
+// The controller.
+
+/// One call to a DNS provider: below what is left of the lease, above a slow cloud.
+pub const PROVIDER_CALL_TIME: Duration = Duration::from_secs(8);
+
+/// An outside write is not begun with less of the lease left than this.
+pub const LEAST_WRITE_TIME: Duration = Duration::from_secs(2);
+
+/// Passes of one reconcile before it lets others have their turn.
+pub const RECONCILE_PASSES: usize = 12;
+
+/// Reconciles at once: each is a few small lookups, and a slow domain must delay nobody.
+pub const RECONCILES: u16 = 32;
+
+/// Policy-server endpoints that are asked: far above any sensible number of replicas.
+pub const ENDPOINTS: usize = 64;
+
+/// Addresses of a policy host that are asked.
+pub const POLICY_HOST_ADDRESSES: usize = 16;
+
+/// Findings in a status.
+pub const STATUS_FINDINGS: usize = 20;
+
+/// Longest text from outside within a condition's message or a finding.
+pub const SHOWN_TEXT: usize = 512;
+/// Largest file that `lint` reads: a Kubernetes object has at most 1.5 MiB, and a manifest of
+/// many policies still fits.
+pub const LINT_INPUT_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Most entries of `spec.mx`: the largest known mail setups have some dozen MX hosts.
+pub const SPEC_MX_COUNT: usize = 100;
+
+/// Most bytes of all `spec.mx` together, so that the body stays below [`CANONICAL_BODY_BYTES`]
+/// with keys, line ends and every preset added.
+pub const SPEC_MX_BYTES: usize = 6 * 1024;
+
+/// Most Ingress annotations of a policy, and addresses of one family.
+pub const SPEC_LIST_COUNT: usize = 32;
+
+/// Longest value of an Ingress annotation in bytes: a host, a list of addresses, a class.
+pub const SPEC_ANNOTATION_BYTES: usize = 1024;
+
+/// TTL of a record set that is removed: it is never seen, but a change carries one.
+pub const RETIRED_TTL: u32 = 300;
+
+/// How long between two looks at a DNS provider that works, and at one that does not.
+pub const PROVIDER_CHECK_TIME: Duration = Duration::from_secs(600);
+/// See [`PROVIDER_CHECK_TIME`]. Secrets are not watched, so a mended one is found by looking.
+pub const PROVIDER_RECHECK_TIME: Duration = Duration::from_secs(15);
+
+/// Zones in a provider's status.
+pub const STATUS_ZONES: usize = 100;
+
+/// Connections of the admin listener: kubelet, Prometheus, a person.
+pub const ADMIN_CONNECTIONS: usize = 64;

@@ -1,3 +1,26 @@
-//! Kubernetes: read, decide, write, status.
+//! Kubernetes: read → decide → write → status.
+//!
+//! `reconcile` is the flow of one `MtaStsPolicy`; `retire` that of a record whose object is gone;
+//! `providers` that of the DNS provider objects. Deciding is done in `lifecycle`; what is here
+//! looks, carries out, and tells.
 
+mod accept;
+mod caches;
+mod context;
+mod dns;
+mod error;
+mod events;
+mod finalize;
+mod findings;
+mod ingress;
 pub mod lease;
+pub mod metrics;
+mod observe;
+mod providers;
+mod reconcile;
+mod records;
+mod retire;
+mod run;
+mod status;
+
+pub use run::{ControllerError, run};

@@ -1,1 +1,19 @@
-//! TODO
+//! From what was read or seen to findings: what is wrong, why it matters, what to do. Pure.
+
+mod advice;
+mod catalogue;
+mod finding;
+pub mod lint;
+mod readers;
+mod recognise;
+mod spec;
+mod text;
+
+pub use catalogue::{Code, Section, Severities};
+pub use finding::{Finding, Severity};
+pub use lint::{lint_policy, lint_record, lint_spec, lint_tlsrpt_record};
+pub use readers::{Quirk, Reader};
+pub use spec::{
+    SpecAddress, SpecFields, SpecHosting, SpecIngress, SpecIssuer, SpecProvider, SpecTls,
+};
+pub use text::printable;

@@ -6,9 +6,12 @@
 mod error;
 mod record_set;
 pub mod rfc2136;
+mod tsig;
+mod update;
 
 pub use error::{DnsError, DnsErrorClass};
 pub use record_set::{RecordSet, RecordType, RecordValue};
+pub use tsig::{TsigAlgorithm, TsigAlgorithmError, TsigKey, TsigSecret, TsigSecretError};
 
 use std::time::Duration;
 
@@ -46,7 +49,8 @@ pub trait DnsProvider {
         deadline: Duration,
     ) -> impl Future<Output = Result<String, DnsError>> + Send;
 
-    /// The record set as it stands, or `None`.
+    /// The record set that stands in the zone under this very name, or `None`: neither what an
+    /// alias leads to, nor what a wildcard answers in its place.
     fn read(
         &self,
         zone: &str,
@@ -55,7 +59,8 @@ pub trait DnsProvider {
         deadline: Duration,
     ) -> impl Future<Output = Result<Option<RecordSet>, DnsError>> + Send;
 
-    /// Makes all `changes` (of one zone), or none of them where the provider can promise it.
+    /// Makes all `changes` (of one zone), or none of them where the provider can promise it, and
+    /// reads back. Where `expected` and `desired` are equal nothing is written, only compared.
     fn compare_and_swap(
         &self,
         zone: &str,
@@ -72,9 +77,47 @@ pub trait DnsProvider {
     ) -> impl Future<Output = Result<Vec<String>, DnsError>> + Send;
 }
 
-/// A provider, ready to be called.
-#[derive(Debug)]
+/// A provider, ready to be called. Cheap to clone.
+#[derive(Clone, Debug)]
 pub enum Provider {
     /// RFC 2136 dynamic updates with TSIG.
     Rfc2136(rfc2136::Rfc2136),
+}
+
+/// Calls the same method of whichever provider it is: the one match arm of each.
+macro_rules! each {
+    ($self:ident, $provider:ident => $call:expr) => {
+        match $self {
+            Provider::Rfc2136($provider) => $call.await,
+        }
+    };
+}
+
+impl DnsProvider for Provider {
+    async fn zone_of(&self, name: &str, deadline: Duration) -> Result<String, DnsError> {
+        each!(self, provider => provider.zone_of(name, deadline))
+    }
+
+    async fn read(
+        &self,
+        zone: &str,
+        name: &str,
+        record_type: RecordType,
+        deadline: Duration,
+    ) -> Result<Option<RecordSet>, DnsError> {
+        each!(self, provider => provider.read(zone, name, record_type, deadline))
+    }
+
+    async fn compare_and_swap(
+        &self,
+        zone: &str,
+        changes: &[Change],
+        deadline: Duration,
+    ) -> Result<Swap, DnsError> {
+        each!(self, provider => provider.compare_and_swap(zone, changes, deadline))
+    }
+
+    async fn check(&self, zones: &[String], deadline: Duration) -> Result<Vec<String>, DnsError> {
+        each!(self, provider => provider.check(zones, deadline))
+    }
 }

@@ -1,7 +1,16 @@
 //! What to publish, when, and in which order. Pure: decisions on plain data, the time a parameter.
 
+pub mod address;
+pub mod decide;
+pub mod desired;
+pub mod ledger;
+pub mod names;
+pub mod ownership;
+pub mod publish;
 pub mod record;
+pub mod txt;
 
 pub use record::{
-    Announced, Decision, LedgerEntry, Owner, ProviderKey, Publication, Record, RecordError,
+    Address, Announced, Decision, DnsState, LedgerEntry, Owner, ProviderKey, Publication, Record,
+    RecordError, Retiring,
 };

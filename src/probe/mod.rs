@@ -7,3 +7,5 @@ pub mod policy_host;
 pub mod tls;
 
 pub use fetch::{BodyError, FetchError};
+pub mod dns;
+pub mod target;

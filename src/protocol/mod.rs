@@ -5,20 +5,26 @@ pub const POLICY_PATH: &str = "/.well-known/mta-sts.txt";
 
 mod digest;
 mod domain;
+mod issue;
 mod max_age;
 mod mode;
 mod mx_pattern;
 mod policy;
 mod policy_id;
+mod policy_reader;
 pub mod presets;
 mod sts_record;
 mod tlsrpt_record;
+mod txt_fields;
 
 pub use digest::Sha256Digest;
 pub use domain::{Domain, DomainError, HostName, HostNameError};
+pub use issue::{RecordIssue, RecordIssueAt, RuaError};
 pub use max_age::{MaxAge, MaxAgeError};
 pub use mode::Mode;
 pub use mx_pattern::{MxPattern, MxPatternError};
-pub use policy::Policy;
+pub use policy::{Policy, PolicyError, PolicyIssue, PolicyIssueAt, PolicyReading};
 pub use policy_id::{InstallationId, InstallationIdError, PolicyId, PolicyIdError};
-pub use presets::MxPreset;
+pub use presets::{MxPreset, MxPresetError};
+pub use sts_record::{StsRecord, StsRecordError, StsRecordReading};
+pub use tlsrpt_record::{Rua, TlsRptRecord, TlsRptRecordError, TlsRptRecordReading};

@@ -74,10 +74,10 @@ impl PolicyId {
         previous: Option<&PolicyId>,
     ) -> Self {
         let mut time = decided.to_zoned(TimeZone::UTC).datetime();
-        if let Some(last) = previous.and_then(PolicyId::time_digits) {
-            if digits(time) <= last {
-                time = after(&last).unwrap_or(time);
-            }
+        if let Some(last) = previous.and_then(PolicyId::time_digits)
+            && digits(time) <= last
+        {
+            time = after(&last).unwrap_or(time);
         }
         Self(format!("{}{}{installation}", digits(time), body.prefix()))
     }

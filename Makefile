@@ -1,0 +1,85 @@
+# The commands of this project. `make help` lists them.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+# A recipe that is cut off leaves no half-written file behind.
+.DELETE_ON_ERROR:
+# The targets call each other's tools; two at once would only print over each other.
+.NOTPARALLEL:
+
+CARGO ?= cargo
+MTA_STS = $(CARGO) run --quiet --locked --bin mta-sts --
+
+# List the targets
+.PHONY: help
+help:
+	@awk '/^# / { text = substr($$0, 3) } /^\.PHONY: / { printf "  make %-12s %s\n", $$2, text }' Makefile
+
+# Publish a domain on real parts, here, and watch it (KEEP=1 leaves it running)
+.PHONY: quickstart
+quickstart:
+	@tools/quickstart.sh
+
+# Prove everything: set up the real parts, check, run all tests
+.PHONY: test
+test: parts check
+	@tools/test.sh
+
+# Check without running tests: formatting, lints, generated files
+.PHONY: check
+check: format-check lint generated
+
+# Format all code
+.PHONY: fmt
+fmt:
+	@$(CARGO) fmt
+
+# Tell what `make fmt` would change
+.PHONY: format-check
+format-check:
+	@echo '== formatting'
+	@$(CARGO) fmt --check
+
+# Run clippy; a warning is an error
+.PHONY: lint
+lint:
+	@echo '== lints'
+	@$(CARGO) clippy --locked --all-targets -- -D warnings
+
+# Write the files that are generated from the code
+.PHONY: crds
+crds:
+	@mkdir -p crds
+	@$(MTA_STS) crds > crds/mta-sts.dev.yaml
+
+# Tell which generated files are out of date
+.PHONY: generated
+generated:
+	@echo '== generated files'
+	@$(MTA_STS) crds | diff -u crds/mta-sts.dev.yaml - || { echo 'crds/ is not what the code says: run "make crds"' >&2; exit 1; }
+
+# Look at licences, bans and sources of the dependencies (needs cargo-deny)
+.PHONY: deny
+deny:
+	@$(CARGO) deny --locked check bans licenses sources
+
+# Run the benchmarks
+.PHONY: bench
+bench:
+	@$(CARGO) bench --locked
+
+# Fuzz the parsers, each for FUZZ_SECONDS (needs cargo-fuzz and a nightly toolchain)
+FUZZ_SECONDS ?= 60
+.PHONY: fuzz
+fuzz:
+	@for target in $$(cd fuzz && $(CARGO) +nightly fuzz list); do \
+		echo "== $$target"; \
+		(cd fuzz && $(CARGO) +nightly fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS)); \
+	done
+
+# Get what tests run against: Debian packages, etcd and kube-apiserver
+.PHONY: parts
+parts:
+	@echo '== real parts'
+	@tools/debian-packages.sh test
+	@tools/k8s-assets.sh

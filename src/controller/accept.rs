@@ -1,0 +1,530 @@
+//! Whether an object is accepted: a valid spec, an owned domain, a provider and a hosting that
+//! it may use. (pure, on what the caches hold)
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use kube::{Resource, ResourceExt};
+
+use super::caches::{Caches, holdings};
+use super::context::Context;
+use crate::api::condition::Reason;
+use crate::api::{
+    ClusterDnsProviderSpec, DnsProviderSpec, IngressSpec, IngressTlsSpec, IssuerKind, MtaStsPolicy,
+    MtaStsPolicySpec, ProviderKind, Rfc2136Spec,
+};
+use crate::config::ControllerArgs;
+use crate::diagnosis::{
+    Finding, Severity, SpecAddress, SpecFields, SpecHosting, SpecIngress, SpecIssuer, SpecProvider,
+    SpecTls, lint_spec,
+};
+use crate::lifecycle::desired::{AddressWish, Desired};
+use crate::lifecycle::ownership::{Claim, Claimant, claim};
+use crate::lifecycle::{Owner, ProviderKey};
+use crate::protocol::{Domain, HostName, MaxAge, Mode, MxPattern};
+
+/// An object that may be published.
+#[derive(Clone, Debug)]
+pub(super) struct Accepted {
+    pub(super) owner: Owner,
+    pub(super) desired: Desired,
+    /// `None`: the records are set by hand.
+    pub(super) provider: Option<ChosenProvider>,
+    /// `None`: somebody else serves the policy.
+    pub(super) ingress: Option<ChosenIngress>,
+    /// What a lost record is taken to have said at worst.
+    pub(super) assume_max_age: MaxAge,
+    /// Warnings about the spec.
+    pub(super) findings: Vec<Finding>,
+}
+
+/// The DNS provider of a policy.
+#[derive(Clone, Debug)]
+pub(super) struct ChosenProvider {
+    pub(super) key: ProviderKey,
+    pub(super) spec: Rfc2136Spec,
+    /// Empty or `*`: all.
+    pub(super) zones: Vec<String>,
+}
+
+/// The Ingress of a policy.
+#[derive(Clone, Debug)]
+pub(super) struct ChosenIngress {
+    pub(super) class_name: String,
+    pub(super) annotations: BTreeMap<String, String>,
+    pub(super) tls: Option<IngressTlsSpec>,
+}
+
+/// Why an object is not accepted.
+#[derive(Clone, Debug)]
+pub(super) struct Rejected {
+    pub(super) reason: Reason,
+    pub(super) message: String,
+    pub(super) findings: Vec<Finding>,
+}
+
+impl Rejected {
+    fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            findings: Vec::new(),
+        }
+    }
+}
+
+/// Annotation: what a lost record is taken to have said at worst, in seconds.
+const ASSUME_MAX_AGE: &str = "mta-sts.dev/assume-max-age-seconds";
+
+/// Decides whether `policy` is accepted.
+pub(super) fn accept(context: &Context, policy: &MtaStsPolicy) -> Result<Accepted, Rejected> {
+    let (desired, findings) = desired(policy)?;
+    let owner = owner(policy);
+    own(&context.caches, policy, &owner, &desired.domain)?;
+    let provider = provider(context, policy, &desired.domain)?;
+    let ingress = ingress(context, policy)?;
+    Ok(Accepted {
+        owner,
+        assume_max_age: assume_max_age(policy)?,
+        desired,
+        provider,
+        ingress,
+        findings,
+    })
+}
+
+/// The object as an owner.
+pub(super) fn owner(policy: &MtaStsPolicy) -> Owner {
+    Owner {
+        namespace: policy.namespace().unwrap_or_default(),
+        name: policy.name_any(),
+        uid: policy.uid().unwrap_or_default(),
+    }
+}
+
+/// The parsed spec, with the warnings that it deserves.
+fn desired(policy: &MtaStsPolicy) -> Result<(Desired, Vec<Finding>), Rejected> {
+    let findings = lint(&policy.spec);
+    let errors: Vec<&Finding> = findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Error)
+        .collect();
+    if let Some(first) = errors.first() {
+        let more = match errors.len() {
+            1 => String::new(),
+            n => format!(" (and {} more, see status.findings)", n - 1),
+        };
+        return Err(Rejected {
+            reason: Reason::InvalidSpec,
+            message: format!(
+                "{}: {}. {}{more}",
+                first.subject,
+                first.message,
+                first.remedy.as_deref().unwrap_or_default()
+            ),
+            findings,
+        });
+    }
+    match parse(policy) {
+        Some(desired) => Ok((desired, findings)),
+        // The rules above are meant to leave nothing over; if they do, nothing is published.
+        None => Err(Rejected::new(
+            Reason::InvalidSpec,
+            "the spec has a value that cannot be read: compare it with kubectl explain mtastspolicy.spec",
+        )),
+    }
+}
+
+/// The rules that the schema also has: for objects that were stored before a rule existed.
+fn lint(spec: &MtaStsPolicySpec) -> Vec<Finding> {
+    let names: Vec<String> = spec
+        .mx_presets
+        .iter()
+        .map(|p| p.name().to_owned())
+        .collect();
+    let hosting = &spec.hosting;
+    lint_spec(&SpecFields {
+        domain: &spec.domain,
+        mode: spec.mode.map(Mode::as_str),
+        mx: &spec.mx,
+        mx_presets: &names,
+        max_age_seconds: spec.max_age_seconds,
+        provider: spec
+            .dns
+            .provider_ref
+            .as_ref()
+            .map(|reference| SpecProvider {
+                kind: Some(match reference.kind {
+                    ProviderKind::DnsProvider => "DnsProvider",
+                    ProviderKind::ClusterDnsProvider => "ClusterDnsProvider",
+                }),
+                name: &reference.name,
+            }),
+        ttl_seconds: Some(spec.dns.ttl_seconds),
+        hosting: Some(SpecHosting {
+            ingress: hosting.ingress.as_ref().map(ingress_fields),
+            external: hosting.external.is_some(),
+            address: hosting.address.as_ref().map(|address| SpecAddress {
+                cname: address.cname.as_deref(),
+                ipv4: &address.ipv4,
+                ipv6: &address.ipv6,
+                none: address.none.is_some(),
+            }),
+        }),
+    })
+}
+
+fn ingress_fields(ingress: &IngressSpec) -> SpecIngress<'_> {
+    SpecIngress {
+        class_name: ingress.class_name.as_deref(),
+        annotations: ingress
+            .annotations
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect(),
+        tls: ingress.tls.as_ref().map(|tls| SpecTls {
+            secret_name: tls.secret_name.as_deref(),
+            issuer: tls.issuer_ref.as_ref().map(|issuer| SpecIssuer {
+                kind: Some(match issuer.kind {
+                    IssuerKind::Issuer => "Issuer",
+                    IssuerKind::ClusterIssuer => "ClusterIssuer",
+                }),
+                name: &issuer.name,
+            }),
+        }),
+    }
+}
+
+fn parse(policy: &MtaStsPolicy) -> Option<Desired> {
+    let spec = &policy.spec;
+    let own = spec.mx.iter().map(|text| MxPattern::parse(text).ok());
+    let mut mx: Vec<MxPattern> = own.collect::<Option<_>>()?;
+    mx.extend(spec.mx_presets.iter().flat_map(|preset| preset.patterns()));
+    mx.sort_by_key(ToString::to_string);
+    mx.dedup();
+    let max_age = match spec.max_age_seconds {
+        Some(seconds) => Some(MaxAge::from_seconds(u32::try_from(seconds).ok()?).ok()?),
+        None => None,
+    };
+    Some(Desired {
+        domain: Domain::parse(&spec.domain).ok()?,
+        mode: spec.mode,
+        mx,
+        max_age,
+        ttl: u32::try_from(spec.dns.ttl_seconds).ok()?,
+        adopt: spec.dns.adopt,
+        external: spec.hosting.external.is_some(),
+        address: address(policy)?,
+        suspend: spec.suspend,
+    })
+}
+
+fn address(policy: &MtaStsPolicy) -> Option<AddressWish> {
+    let hosting = &policy.spec.hosting;
+    let Some(address) = &hosting.address else {
+        // Who serves the policy elsewhere has its address as well.
+        return Some(if hosting.external.is_some() {
+            AddressWish::LeaveAlone
+        } else {
+            AddressWish::FromIngress
+        });
+    };
+    if address.none.is_some() {
+        return Some(AddressWish::LeaveAlone);
+    }
+    if let Some(cname) = &address.cname {
+        return Some(AddressWish::Cname(HostName::parse(cname).ok()?));
+    }
+    let v4 = address.ipv4.iter().map(|a| a.parse().ok());
+    let v6 = address.ipv6.iter().map(|a| a.parse().ok());
+    Some(AddressWish::Addresses(
+        v4.collect::<Option<_>>()?,
+        v6.collect::<Option<_>>()?,
+    ))
+}
+
+fn assume_max_age(policy: &MtaStsPolicy) -> Result<MaxAge, Rejected> {
+    match policy.annotations().get(ASSUME_MAX_AGE) {
+        None => Ok(MaxAge::MAX),
+        Some(text) => text.parse().map_err(|error| {
+            Rejected::new(
+                Reason::InvalidSpec,
+                format!("the annotation {ASSUME_MAX_AGE} is {text:?}: {error}"),
+            )
+        }),
+    }
+}
+
+/// Whether the domain is this object's.
+fn own(
+    caches: &Caches,
+    policy: &MtaStsPolicy,
+    owner: &Owner,
+    domain: &Domain,
+) -> Result<(), Rejected> {
+    let me = Claimant {
+        object: owner.clone(),
+        domain: domain.clone(),
+        created: created(policy),
+    };
+    let others: Vec<Claimant> = caches
+        .policies
+        .state()
+        .iter()
+        .filter_map(|other| other.0.as_ref().ok())
+        .filter(|other| other.meta().deletion_timestamp.is_none())
+        .filter_map(|other| {
+            Some(Claimant {
+                object: self::owner(other),
+                domain: Domain::parse(&other.spec.domain).ok()?,
+                created: created(other),
+            })
+        })
+        .collect();
+    match claim(&me, &others, &holdings(&caches.records)) {
+        Claim::Owned => Ok(()),
+        Claim::Conflict {
+            with,
+            domain: theirs,
+        } => Err(conflict(domain, &with, &theirs)),
+    }
+}
+
+/// The rejection of an object whose domain somebody else has.
+pub(super) fn conflict(domain: &Domain, with: &str, theirs: &Domain) -> Rejected {
+    let message = if theirs == domain {
+        format!(
+            "the MtaStsPolicy {with} already has {domain}; delete one of the two (this one takes over when the other goes)"
+        )
+    } else {
+        format!(
+            "the MtaStsPolicy {with} of another namespace has {theirs}; put this object into the same namespace"
+        )
+    };
+    Rejected::new(Reason::DomainConflict, message)
+}
+
+fn created(policy: &MtaStsPolicy) -> Timestamp {
+    policy
+        .creation_timestamp()
+        .map_or(Timestamp::MAX, |time| time.0)
+}
+
+/// The provider that writes the records, if the object may use it. Looked at in every
+/// reconcile: labels and zones may change after admission.
+fn provider(
+    context: &Context,
+    policy: &MtaStsPolicy,
+    domain: &Domain,
+) -> Result<Option<ChosenProvider>, Rejected> {
+    let namespace = policy.namespace().unwrap_or_default();
+    let (kind, name) = match (&policy.spec.dns.provider_ref, &context.settings) {
+        (Some(reference), _) => (reference.kind, reference.name.clone()),
+        (
+            None,
+            ControllerArgs {
+                default_dns_provider: Some(name),
+                ..
+            },
+        ) => (ProviderKind::ClusterDnsProvider, name.clone()),
+        (None, _) => return Ok(None),
+    };
+    let chosen = match kind {
+        ProviderKind::DnsProvider => {
+            let spec = namespaced_spec(&context.caches, &namespace, &name)?;
+            ChosenProvider {
+                key: ProviderKey {
+                    namespace: Some(namespace),
+                    name,
+                },
+                spec: spec.rfc2136,
+                zones: spec.zones,
+            }
+        }
+        ProviderKind::ClusterDnsProvider => {
+            let spec = cluster_spec(&context.caches, &name)?;
+            allowed_namespace(&context.caches, &spec, &namespace, &name)?;
+            ChosenProvider {
+                key: ProviderKey {
+                    namespace: None,
+                    name,
+                },
+                spec: spec.rfc2136,
+                zones: spec.zones,
+            }
+        }
+    };
+    if !zone_allows(&chosen.zones, domain.as_str()) {
+        return Err(Rejected::new(
+            Reason::NotAllowed,
+            format!(
+                "the DNS provider {} may write {} only, and {domain} is not below any of them",
+                chosen.key.name,
+                chosen.zones.join(", ")
+            ),
+        ));
+    }
+    Ok(Some(chosen))
+}
+
+/// The spec of a `DnsProvider`.
+pub(super) fn namespaced_spec(
+    caches: &Caches,
+    namespace: &str,
+    name: &str,
+) -> Result<DnsProviderSpec, Rejected> {
+    let key = kube::runtime::reflector::ObjectRef::new(name).within(namespace);
+    let found = caches.providers.get(&key).ok_or_else(|| {
+        Rejected::new(
+            Reason::ProviderNotFound,
+            format!("there is no DnsProvider {name} in the namespace {namespace}: create it, or correct spec.dns.providerRef (kind ClusterDnsProvider?)"),
+        )
+    })?;
+    match &found.0 {
+        Ok(provider) => Ok(provider.spec.clone()),
+        Err(error) => Err(unreadable("DnsProvider", name, &error.error)),
+    }
+}
+
+/// The spec of a `ClusterDnsProvider`.
+pub(super) fn cluster_spec(
+    caches: &Caches,
+    name: &str,
+) -> Result<ClusterDnsProviderSpec, Rejected> {
+    let key = kube::runtime::reflector::ObjectRef::new(name);
+    let found = caches.cluster_providers.get(&key).ok_or_else(|| {
+        Rejected::new(
+            Reason::ProviderNotFound,
+            format!("there is no ClusterDnsProvider {name}: create it, or correct spec.dns.providerRef (kind DnsProvider?)"),
+        )
+    })?;
+    match &found.0 {
+        Ok(provider) => Ok(provider.spec.clone()),
+        Err(error) => Err(unreadable("ClusterDnsProvider", name, &error.error)),
+    }
+}
+
+fn unreadable(kind: &str, name: &str, error: &str) -> Rejected {
+    Rejected::new(
+        Reason::ProviderNotFound,
+        format!("the {kind} {name} cannot be read: {error}"),
+    )
+}
+
+fn allowed_namespace(
+    caches: &Caches,
+    spec: &ClusterDnsProviderSpec,
+    namespace: &str,
+    name: &str,
+) -> Result<(), Rejected> {
+    let key = kube::runtime::reflector::ObjectRef::new(namespace);
+    let labels = caches
+        .namespaces
+        .get(&key)
+        .map(|found| found.labels().clone());
+    match labels {
+        Some(labels) if spec.allowed_namespaces.matches(&labels) => Ok(()),
+        _ => Err(Rejected::new(
+            Reason::NotAllowed,
+            format!(
+                "the ClusterDnsProvider {name} does not allow the namespace {namespace}: its administrator decides by spec.allowedNamespaces"
+            ),
+        )),
+    }
+}
+
+/// Whether `name` is one of the zones, or below one.
+pub(super) fn zone_allows(zones: &[String], name: &str) -> bool {
+    zones.is_empty()
+        || zones.iter().any(|zone| {
+            let below = name
+                .strip_suffix(zone.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+            zone == "*" || below
+        })
+}
+
+/// The Ingress to make, if one is.
+fn ingress(context: &Context, policy: &MtaStsPolicy) -> Result<Option<ChosenIngress>, Rejected> {
+    if policy.spec.hosting.external.is_some() {
+        return Ok(None);
+    }
+    let spec = policy.spec.hosting.ingress.clone().unwrap_or_default();
+    let IngressSpec {
+        class_name,
+        annotations,
+        tls,
+    } = spec;
+    let allowed = &context.settings.allow_annotations;
+    if let Some(key) = annotations
+        .keys()
+        .find(|key| !allowed.iter().any(|prefix| key.starts_with(prefix)))
+    {
+        return Err(Rejected::new(
+            Reason::AnnotationNotAllowed,
+            format!(
+                "the annotation {key} is not on the operator's allow-list (--allow-annotation): {}",
+                if allowed.is_empty() {
+                    "it is empty".to_owned()
+                } else {
+                    allowed.join(", ")
+                }
+            ),
+        ));
+    }
+    let class_name = class_name
+        .or_else(|| context.settings.default_ingress_class.clone())
+        .or_else(|| default_class(&context.caches));
+    match class_name {
+        Some(class_name) => Ok(Some(ChosenIngress {
+            class_name,
+            annotations,
+            tls,
+        })),
+        None => Err(Rejected::new(
+            Reason::HostingNotFound,
+            "the policy needs a way in: write spec.hosting.ingress.className, start the operator with --default-ingress-class, mark an IngressClass as the cluster's default, or write spec.hosting.external: {} if somebody else serves the policy",
+        )),
+    }
+}
+
+/// The class that the cluster marks as its default.
+fn default_class(caches: &Caches) -> Option<String> {
+    let is_default = |annotations: &BTreeMap<String, String>| {
+        annotations
+            .get("ingressclass.kubernetes.io/is-default-class")
+            .is_some_and(|value| value == "true")
+    };
+    caches
+        .ingress_classes
+        .state()
+        .iter()
+        .filter(|class| is_default(class.annotations()))
+        .map(|class| class.name_any())
+        .min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zone_allows_itself_and_what_is_below() {
+        let zones = |list: &[&str]| list.iter().map(|&z| z.to_owned()).collect::<Vec<_>>();
+        for (case, list, name, allowed) in [
+            ("itself", zones(&["example.org"]), "example.org", true),
+            ("below", zones(&["example.org"]), "a.b.example.org", true),
+            (
+                "only alike",
+                zones(&["example.org"]),
+                "badexample.org",
+                false,
+            ),
+            ("all", zones(&["*"]), "example.net", true),
+            ("none given", zones(&[]), "example.net", true),
+            ("another", zones(&["example.org"]), "example.net", false),
+        ] {
+            assert_eq!(zone_allows(&list, name), allowed, "{case}");
+        }
+    }
+}

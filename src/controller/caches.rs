@@ -1,0 +1,253 @@
+//! What is watched, kept in memory, and which policies a change concerns.
+
+use std::hash::Hash;
+
+use futures::channel::mpsc;
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::{ObjectRef, Store, store};
+use kube::runtime::{Predicate, WatchStreamExt, predicates, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+
+use super::records::cached_publication;
+use crate::api::{ClusterDnsProvider, ConditionType, DnsProvider, MtaStsPolicy};
+use crate::lifecycle::ownership::Holding;
+use crate::lifecycle::record::{DOMAIN_ANNOTATION, RECORD_ROLE, ROLE_LABEL};
+
+/// A policy that may not parse: it must not stop the watch of the others.
+pub(super) type GuardedPolicy = DeserializeGuard<MtaStsPolicy>;
+/// A reference to a policy.
+pub(super) type PolicyRef = ObjectRef<GuardedPolicy>;
+
+/// Everything that is watched.
+#[derive(Clone)]
+pub(super) struct Caches {
+    pub(super) policies: Store<GuardedPolicy>,
+    pub(super) records: Store<ConfigMap>,
+    pub(super) providers: Store<DeserializeGuard<DnsProvider>>,
+    pub(super) cluster_providers: Store<DeserializeGuard<ClusterDnsProvider>>,
+    pub(super) namespaces: Store<Namespace>,
+    pub(super) ingresses: Store<Ingress>,
+    pub(super) ingress_classes: Store<IngressClass>,
+    pub(super) endpoints: Store<EndpointSlice>,
+}
+
+/// What a change in one of the caches sets off.
+pub(super) struct Triggers {
+    /// Policies to look at.
+    pub(super) policies: mpsc::UnboundedReceiver<PolicyRef>,
+}
+
+/// The streams that feed the controllers themselves.
+pub(super) struct Streams {
+    pub(super) policies: futures::stream::BoxStream<'static, Result<GuardedPolicy, watcher::Error>>,
+    pub(super) providers:
+        futures::stream::BoxStream<'static, Result<DeserializeGuard<DnsProvider>, watcher::Error>>,
+    pub(super) cluster_providers: futures::stream::BoxStream<
+        'static,
+        Result<DeserializeGuard<ClusterDnsProvider>, watcher::Error>,
+    >,
+}
+
+fn watch<K>(
+    api: Api<K>,
+    config: watcher::Config,
+) -> (
+    Store<K>,
+    impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
+)
+where
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
+    K::DynamicType: Default + Eq + Hash + Clone + Send + Sync,
+{
+    let (reader, writer) = store();
+    let stream = watcher(api, config)
+        .default_backoff()
+        .reflect(writer)
+        .touched_objects();
+    (reader, stream)
+}
+
+/// Runs a watch for ever; each touched object is told to `then`. Errors are retried by the
+/// watcher itself and only logged here.
+fn follow<K>(
+    what: &'static str,
+    stream: impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
+    mut then: impl FnMut(K) + Send + 'static,
+) -> tokio::task::JoinHandle<()>
+where
+    K: Send + 'static,
+{
+    tokio::spawn(async move {
+        let mut stream = std::pin::pin!(stream);
+        while let Some(event) = stream.next().await {
+            match event {
+                Ok(object) => then(object),
+                Err(error) => tracing::warn!(%error, what, "the watch failed and is tried again"),
+            }
+        }
+    })
+}
+
+/// Starts all watches. The caches fill while the streams are polled.
+pub(super) fn start(
+    client: &Client,
+    namespace: &str,
+    service: &str,
+) -> (Caches, Triggers, Streams) {
+    let any = watcher::Config::default;
+    let (policies, policy_stream) = watch(Api::<GuardedPolicy>::all(client.clone()), any());
+    let (records, record_stream) = watch(
+        Api::<ConfigMap>::namespaced(client.clone(), namespace),
+        any().labels(&format!("{ROLE_LABEL}={RECORD_ROLE}")),
+    );
+    let (providers, provider_stream) = watch(Api::all(client.clone()), any());
+    let (cluster_providers, cluster_provider_stream) = watch(Api::all(client.clone()), any());
+    let (namespaces, namespace_stream) = watch(Api::<Namespace>::all(client.clone()), any());
+    let (ingresses, ingress_stream) = watch(Api::<Ingress>::all(client.clone()), any());
+    let (ingress_classes, class_stream) = watch(Api::<IngressClass>::all(client.clone()), any());
+    let (endpoints, endpoint_stream) = watch(
+        Api::<EndpointSlice>::namespaced(client.clone(), namespace),
+        any().labels(&format!("kubernetes.io/service-name={service}")),
+    );
+
+    let (to_policies, from_policies) = mpsc::unbounded();
+    let caches = Caches {
+        policies,
+        records,
+        providers,
+        cluster_providers,
+        namespaces,
+        ingresses,
+        ingress_classes,
+        endpoints,
+    };
+    let tell = Tell {
+        policies: caches.policies.clone(),
+        to: to_policies,
+    };
+
+    let told = tell.clone();
+    follow("records", record_stream, move |record| {
+        told.of_record(&record)
+    });
+    let own = namespace.to_owned();
+    let told = tell.clone();
+    follow("ingresses", ingress_stream, move |ingress| {
+        told.of_ingress(&ingress, &own);
+    });
+    let told = tell.clone();
+    follow("endpoints", endpoint_stream, move |_| told.unready());
+    follow("namespaces", namespace_stream, |_| {});
+    follow("ingress classes", class_stream, move |_| tell.unready());
+
+    let relevant = predicates::generation.combine(predicates::annotations);
+    let streams = Streams {
+        policies: policy_stream
+            .predicate_filter(relevant, Default::default())
+            .boxed(),
+        providers: provider_stream
+            .predicate_filter(predicates::generation, Default::default())
+            .boxed(),
+        cluster_providers: cluster_provider_stream
+            .predicate_filter(predicates::generation, Default::default())
+            .boxed(),
+    };
+    let triggers = Triggers {
+        policies: from_policies,
+    };
+    (caches, triggers, streams)
+}
+
+impl Caches {
+    /// Waits until each cache has seen a whole list. Deciding on half a view could give a domain
+    /// to the wrong object.
+    pub(super) async fn ready(&self) -> bool {
+        let waits = tokio::join!(
+            self.policies.wait_until_ready(),
+            self.records.wait_until_ready(),
+            self.providers.wait_until_ready(),
+            self.cluster_providers.wait_until_ready(),
+            self.namespaces.wait_until_ready(),
+            self.ingresses.wait_until_ready(),
+            self.ingress_classes.wait_until_ready(),
+            self.endpoints.wait_until_ready(),
+        );
+        let (a, b, c, d, e, f, g, h) = waits;
+        [a, b, c, d, e, f, g, h].iter().all(Result::is_ok)
+    }
+}
+
+/// Sends the policies that a change concerns to the controller.
+#[derive(Clone)]
+struct Tell {
+    policies: Store<GuardedPolicy>,
+    to: mpsc::UnboundedSender<PolicyRef>,
+}
+
+impl Tell {
+    fn send_where(&self, wanted: impl Fn(&MtaStsPolicy) -> bool) {
+        for policy in self.policies.state() {
+            if policy.0.as_ref().is_ok_and(&wanted) {
+                // The receiver ends with the process.
+                let _ = self.to.unbounded_send(ObjectRef::from_obj(&*policy));
+            }
+        }
+    }
+
+    /// All that claim the record's domain: the owner, and whoever waits for it.
+    fn of_record(&self, record: &ConfigMap) {
+        let Some(domain) = record.annotations().get(DOMAIN_ANNOTATION) else {
+            return;
+        };
+        self.send_where(|policy| policy.spec.domain == *domain);
+    }
+
+    /// The policy whose Ingress it is, or whose policy host it claims.
+    fn of_ingress(&self, ingress: &Ingress, namespace: &str) {
+        let own = ingress.namespace().as_deref() == Some(namespace);
+        let domain = ingress.annotations().get(DOMAIN_ANNOTATION).filter(|_| own);
+        let hosts: Vec<&str> = ingress_hosts(ingress).collect();
+        self.send_where(|policy| {
+            let host = format!("mta-sts.{}", policy.spec.domain);
+            domain.is_some_and(|d| *d == policy.spec.domain) || hosts.contains(&host.as_str())
+        });
+    }
+
+    /// All that wait for something.
+    fn unready(&self) {
+        self.send_where(|policy| {
+            !policy
+                .status
+                .as_ref()
+                .is_some_and(|status| super::status::is_true(status, ConditionType::Ready))
+        });
+    }
+}
+
+/// The hosts of an Ingress's rules.
+pub(super) fn ingress_hosts(ingress: &Ingress) -> impl Iterator<Item = &str> {
+    ingress
+        .spec
+        .iter()
+        .flat_map(|spec| spec.rules.iter().flatten())
+        .filter_map(|rule| rule.host.as_deref())
+}
+
+/// What the cached records hold.
+pub(super) fn holdings(records: &Store<ConfigMap>) -> Vec<Holding> {
+    records
+        .state()
+        .iter()
+        .filter_map(|object| cached_publication(object))
+        .map(|publication| Holding {
+            owner: publication.owner,
+            domain: publication.domain,
+            retiring: publication.retiring.is_some(),
+        })
+        .collect()
+}

@@ -1,0 +1,131 @@
+//! What every reconcile shares.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::Client;
+use kube::runtime::events::Recorder;
+
+use super::caches::Caches;
+use super::error::Error;
+use super::lease::Leadership;
+use super::metrics::Metrics;
+use super::records::Records;
+use crate::config::ControllerArgs;
+use crate::limits;
+use crate::probe::dns::DnsProbe;
+use crate::probe::target::TargetPolicy;
+use crate::probe::tls::TrustStore;
+use crate::protocol::{Domain, InstallationId, PolicyId};
+
+/// What every reconcile shares.
+pub(super) struct Context {
+    pub(super) client: Client,
+    pub(super) settings: ControllerArgs,
+    pub(super) namespace: String,
+    pub(super) installation: InstallationId,
+    pub(super) caches: Caches,
+    pub(super) records: Records,
+    pub(super) dns: DnsProbe,
+    pub(super) targets: TargetPolicy,
+    pub(super) trust: TrustStore,
+    pub(super) leadership: Leadership,
+    pub(super) metrics: Metrics,
+    pub(super) recorder: Recorder,
+    pub(super) memory: Memory,
+    pub(super) locks: DomainLocks,
+}
+
+impl Context {
+    /// How long an outside write may take: shorter than the lease holds. Asked just before each.
+    pub(super) fn permit(&self) -> Result<Duration, Error> {
+        let left = self.leadership.deadline().ok_or(Error::NotLeader)?;
+        if left < limits::LEAST_WRITE_TIME {
+            return Err(Error::NotLeader);
+        }
+        Ok(left.min(limits::PROVIDER_CALL_TIME))
+    }
+}
+
+/// What this process remembers of a domain. All of it can be lost: then it is seen again, later.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    domains: Mutex<HashMap<Domain, DomainMemory>>,
+}
+
+/// What is remembered of one domain.
+#[derive(Clone, Debug, Default)]
+pub(super) struct DomainMemory {
+    /// Since when an address does not answer.
+    pub(super) unreachable: HashMap<String, Timestamp>,
+    /// Since when body and public URL have been fresh, for which id.
+    pub(super) fresh: Option<(PolicyId, Timestamp)>,
+    /// When a changed TXT record was repaired.
+    pub(super) repairs: Vec<Timestamp>,
+    /// When the step that is waited for began: which one, and since when.
+    pub(super) waiting: Option<(String, Timestamp)>,
+}
+
+impl Memory {
+    /// Looks at, or changes, what is remembered of a domain.
+    pub(super) fn of<T>(&self, domain: &Domain, act: impl FnOnce(&mut DomainMemory) -> T) -> T {
+        let mut domains = self.domains.lock().unwrap_or_else(PoisonError::into_inner);
+        act(domains.entry(domain.clone()).or_default())
+    }
+
+    /// Forgets a domain.
+    pub(super) fn forget(&self, domain: &Domain) {
+        let mut domains = self.domains.lock().unwrap_or_else(PoisonError::into_inner);
+        domains.remove(domain);
+    }
+}
+
+impl DomainMemory {
+    /// Since when `what` has been waited for; from now on, if it was not.
+    pub(super) fn waiting_since(&mut self, what: &str, now: Timestamp) -> Timestamp {
+        match &self.waiting {
+            Some((known, since)) if known == what => *since,
+            _ => {
+                self.waiting = Some((what.to_owned(), now));
+                now
+            }
+        }
+    }
+
+    /// Notes that an address did not answer, and tells since when.
+    pub(super) fn unreachable_since(&mut self, address: &str, now: Timestamp) -> Timestamp {
+        *self.unreachable.entry(address.to_owned()).or_insert(now)
+    }
+
+    /// Notes that an address answered.
+    pub(super) fn reached(&mut self, address: &str) {
+        self.unreachable.remove(address);
+    }
+}
+
+/// One reconcile at a time a domain: the object's and the record's flow must not meet.
+#[derive(Debug, Default)]
+pub(super) struct DomainLocks {
+    locks: Mutex<HashMap<Domain, Weak<tokio::sync::Mutex<()>>>>,
+}
+
+impl DomainLocks {
+    /// Waits until nobody else works on the domain.
+    pub(super) async fn lock(&self, domain: &Domain) -> tokio::sync::OwnedMutexGuard<()> {
+        let lock = {
+            let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+            locks.retain(|_, lock| lock.strong_count() > 0);
+            match locks.get(domain).and_then(Weak::upgrade) {
+                Some(lock) => lock,
+                None => {
+                    let lock = Arc::new(tokio::sync::Mutex::new(()));
+                    locks.insert(domain.clone(), Arc::downgrade(&lock));
+                    lock
+                }
+            }
+        };
+        lock.lock_owned().await
+    }
+}

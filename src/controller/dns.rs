@@ -1,0 +1,411 @@
+//! The DNS provider of a policy: opening it, reading what stands there, writing. (io)
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, ResourceExt};
+
+use super::accept::zone_allows;
+use super::context::Context;
+use super::error::{Error, ProviderError};
+use crate::api::{CREDENTIALS_LABEL, Rfc2136Spec, TsigAlgorithm};
+use crate::clock;
+use crate::dns::rfc2136::{Rfc2136, Settings};
+use crate::dns::{
+    Change, DnsProvider as _, Provider, RecordSet, RecordType, RecordValue, Swap, TsigKey,
+    TsigSecret,
+};
+use crate::lifecycle::txt::TxtSet;
+use crate::lifecycle::{Address, ProviderKey};
+use crate::limits;
+use crate::protocol::{Domain, InstallationId, PolicyId};
+
+/// Everything that is needed to open a provider.
+#[derive(Clone, Debug)]
+pub(super) struct Access {
+    pub(super) key: ProviderKey,
+    pub(super) spec: Rfc2136Spec,
+    /// Empty or `*`: all.
+    pub(super) zones: Vec<String>,
+}
+
+/// A provider that was opened.
+#[derive(Clone, Debug)]
+pub(super) struct Opened {
+    provider: Provider,
+    zones: Vec<String>,
+}
+
+/// What stands at the domain's names in the provider's zone.
+#[derive(Clone, Debug)]
+pub(super) struct View {
+    opened: Opened,
+    txt_zone: String,
+    /// Where the TXT record is: `_mta-sts.<domain>`, or what a CNAME there leads to.
+    pub(super) txt_name: String,
+    txt: Option<RecordSet>,
+    host_zone: String,
+    host: String,
+    a: Option<RecordSet>,
+    aaaa: Option<RecordSet>,
+    cname: Option<RecordSet>,
+}
+
+/// Opens a provider with its credentials.
+pub(super) async fn open(context: &Context, access: &Access) -> Result<Opened, ProviderError> {
+    let server = resolve_server(context, access).await?;
+    let secret = credentials(context, access).await?;
+    let tsig = &access.spec.tsig;
+    let provider = Rfc2136::new(Settings {
+        server,
+        zone: access.spec.zone.clone(),
+        tsig: TsigKey {
+            name: tsig.key_name.clone(),
+            algorithm: match tsig.algorithm {
+                TsigAlgorithm::HmacSha256 => crate::dns::TsigAlgorithm::HmacSha256,
+                TsigAlgorithm::HmacSha384 => crate::dns::TsigAlgorithm::HmacSha384,
+                TsigAlgorithm::HmacSha512 => crate::dns::TsigAlgorithm::HmacSha512,
+            },
+            secret,
+        },
+        clock: clock::now,
+    })?;
+    Ok(Opened {
+        provider: Provider::Rfc2136(provider),
+        zones: access.zones.clone(),
+    })
+}
+
+/// The server's address: looked up once for each use, and the checked address is what is dialled.
+async fn resolve_server(context: &Context, access: &Access) -> Result<SocketAddr, ProviderError> {
+    let text = &access.spec.server;
+    let unresolved = |why: String| ProviderError::ServerUnresolved {
+        server: text.clone(),
+        why,
+    };
+    let address = match with_port(text).parse::<SocketAddr>() {
+        Ok(address) => address,
+        Err(_) => {
+            let (host, port) = split_port(text);
+            // With the final dot the search list is never tried.
+            let lookup = tokio::net::lookup_host((format!("{host}."), port));
+            tokio::time::timeout(limits::PROVIDER_CALL_TIME, lookup)
+                .await
+                .map_err(|_| unresolved("no answer in time".to_owned()))?
+                .map_err(|error| unresolved(error.to_string()))?
+                .next()
+                .ok_or_else(|| unresolved("it has no address".to_owned()))?
+        }
+    };
+    let of_tenant = access.key.namespace.is_some() && !context.settings.allow_private_providers;
+    if of_tenant && context.targets.check(address.ip()).is_err() {
+        return Err(ProviderError::ServerPrivate {
+            server: text.clone(),
+        });
+    }
+    Ok(address)
+}
+
+fn with_port(text: &str) -> String {
+    let (host, port) = split_port(text);
+    if host.contains(':') && !host.starts_with('[') {
+        return format!("[{host}]:{port}");
+    }
+    format!("{host}:{port}")
+}
+
+fn split_port(text: &str) -> (&str, u16) {
+    let split = text
+        .rsplit_once(':')
+        .filter(|(host, _)| host.ends_with(']') || !host.contains(':'))
+        .and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    split.unwrap_or((text, 53))
+}
+
+/// The TSIG secret, if its Secret may be used.
+async fn credentials(context: &Context, access: &Access) -> Result<TsigSecret, ProviderError> {
+    let reference = &access.spec.tsig.secret_ref;
+    let namespace = access
+        .key
+        .namespace
+        .clone()
+        .unwrap_or_else(|| context.namespace.clone());
+    let name = reference.name.clone();
+    let api = Api::<Secret>::namespaced(context.client.clone(), &namespace);
+    let secret = api
+        .get_opt(&name)
+        .await
+        .map_err(|error| ProviderError::Api(Box::new(error)))?;
+    let Some(secret) = secret else {
+        return Err(ProviderError::SecretMissing { namespace, name });
+    };
+    if secret.labels().get(CREDENTIALS_LABEL).map(String::as_str) != Some("true") {
+        return Err(ProviderError::SecretUnlabelled { namespace, name });
+    }
+    let key = reference.key.clone();
+    let data = secret.data.unwrap_or_default();
+    let Some(value) = data.get(&key) else {
+        return Err(ProviderError::SecretKeyMissing {
+            namespace,
+            name,
+            key,
+        });
+    };
+    let malformed = |why: &str| ProviderError::SecretMalformed {
+        namespace: namespace.clone(),
+        name: name.clone(),
+        key: key.clone(),
+        why: why.to_owned(),
+    };
+    let text = std::str::from_utf8(&value.0)
+        .map_err(|_| malformed("is not text: it must be the key's secret in base64"))?;
+    let text = text.trim_end_matches(['\n', '\r']);
+    if text.chars().any(char::is_control) {
+        return Err(malformed("has line breaks or control characters within it"));
+    }
+    TsigSecret::from_base64(text).map_err(|error| malformed(&error.to_string()))
+}
+
+impl Opened {
+    /// The zone of `name`, if it may be written.
+    async fn zone_of(&self, name: &str) -> Result<String, ProviderError> {
+        let zone = self
+            .provider
+            .zone_of(name, limits::PROVIDER_CALL_TIME)
+            .await?;
+        // `spec.zones` may name a part of a zone: then the name decides.
+        if zone_allows(&self.zones, &zone) || zone_allows(&self.zones, name) {
+            Ok(zone)
+        } else {
+            Err(ProviderError::ZoneNotAllowed { zone })
+        }
+    }
+
+    async fn read(
+        &self,
+        zone: &str,
+        name: &str,
+        record_type: RecordType,
+    ) -> Result<Option<RecordSet>, ProviderError> {
+        let read = self
+            .provider
+            .read(zone, name, record_type, limits::PROVIDER_CALL_TIME);
+        Ok(read.await?)
+    }
+
+    /// A harmless call that shows whether everything is right.
+    pub(super) async fn check(&self) -> Result<Vec<String>, ProviderError> {
+        let zones: Vec<String> = self.zones.iter().filter(|z| *z != "*").cloned().collect();
+        let check = self.provider.check(&zones, limits::PROVIDER_CALL_TIME);
+        Ok(check.await?)
+    }
+
+    /// Reads what stands at the domain's names.
+    pub(super) async fn view(
+        &self,
+        domain: &Domain,
+        txt_name: &str,
+    ) -> Result<View, ProviderError> {
+        let host = domain.policy_host().to_string();
+        let txt_zone = self.zone_of(txt_name).await?;
+        let host_zone = self.zone_of(&host).await?;
+        let (txt, a, aaaa, cname) = tokio::try_join!(
+            self.read(&txt_zone, txt_name, RecordType::Txt),
+            self.read(&host_zone, &host, RecordType::A),
+            self.read(&host_zone, &host, RecordType::Aaaa),
+            self.read(&host_zone, &host, RecordType::Cname),
+        )?;
+        Ok(View {
+            opened: self.clone(),
+            txt_zone,
+            txt_name: txt_name.to_owned(),
+            txt,
+            host_zone,
+            host,
+            a,
+            aaaa,
+            cname,
+        })
+    }
+}
+
+/// Whose records are in a TXT record set.
+pub(super) fn classify(set: Option<&RecordSet>, installation: &InstallationId) -> TxtSet {
+    let texts: Vec<Vec<u8>> = set
+        .iter()
+        .flat_map(|set| &set.values)
+        .filter_map(RecordValue::txt_octets)
+        .collect();
+    TxtSet::classify(&texts, installation)
+}
+
+impl View {
+    /// Whose TXT records stand there.
+    pub(super) fn txt(&self, installation: &InstallationId) -> TxtSet {
+        classify(self.txt.as_ref(), installation)
+    }
+
+    /// The TTL of the TXT record set.
+    pub(super) fn txt_ttl(&self) -> Option<u32> {
+        self.txt.as_ref().map(|set| set.ttl)
+    }
+
+    /// The address records that stand there.
+    pub(super) fn addresses(&self) -> Vec<Address> {
+        [&self.cname, &self.a, &self.aaaa]
+            .into_iter()
+            .flatten()
+            .flat_map(|set| &set.values)
+            .filter_map(|value| match value {
+                RecordValue::A(address) => Some(Address::A(*address)),
+                RecordValue::Aaaa(address) => Some(Address::Aaaa(*address)),
+                RecordValue::Cname(name) => Some(Address::Cname(name.clone())),
+                RecordValue::Txt(_) => None,
+            })
+            .collect()
+    }
+
+    /// The largest TTL of the address records that stand there.
+    pub(super) fn addresses_ttl(&self) -> u32 {
+        [&self.cname, &self.a, &self.aaaa]
+            .into_iter()
+            .flatten()
+            .map(|set| set.ttl)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Brings the TXT record set to announce `id`, or nothing. Everything in it that is no
+    /// MTA-STS record stays; foreign MTA-STS records go, so the caller has asked whether they may.
+    pub(super) async fn write_txt(
+        &self,
+        context: &Context,
+        id: Option<&PolicyId>,
+        ttl: u32,
+    ) -> Result<Result<Swap, ProviderError>, Error> {
+        let mut values: BTreeSet<RecordValue> = self
+            .txt
+            .iter()
+            .flat_map(|set| &set.values)
+            .filter(|value| is_unrelated(value, &context.installation))
+            .cloned()
+            .collect();
+        let mut set_ttl = ttl;
+        match id {
+            Some(id) => {
+                values.insert(RecordValue::txt(&crate::protocol::StsRecord::render(id)));
+            }
+            // What is left is not ours: it keeps its TTL.
+            None => set_ttl = self.txt_ttl().unwrap_or(ttl),
+        }
+        let change = Change {
+            name: self.txt_name.clone(),
+            record_type: RecordType::Txt,
+            expected: self.txt.clone(),
+            desired: record_set(set_ttl, values),
+        };
+        self.swap(context, &self.txt_zone, &[change]).await
+    }
+
+    /// Brings the address records to be exactly `wanted`, all in one change.
+    pub(super) async fn write_addresses(
+        &self,
+        context: &Context,
+        wanted: &[Address],
+        ttl: u32,
+    ) -> Result<Result<Swap, ProviderError>, Error> {
+        let of = |pick: fn(&Address) -> Option<RecordValue>| {
+            record_set(ttl, wanted.iter().filter_map(pick).collect())
+        };
+        let desired = [
+            (RecordType::Cname, &self.cname, of(cname_value)),
+            (RecordType::A, &self.a, of(a_value)),
+            (RecordType::Aaaa, &self.aaaa, of(aaaa_value)),
+        ];
+        let changes: Vec<Change> = desired
+            .into_iter()
+            .filter(|(_, expected, desired)| *expected != desired)
+            .map(|(record_type, expected, desired)| Change {
+                name: self.host.clone(),
+                record_type,
+                expected: expected.clone(),
+                desired,
+            })
+            .collect();
+        if changes.is_empty() {
+            return Ok(Ok(Swap::Done));
+        }
+        self.swap(context, &self.host_zone, &changes).await
+    }
+
+    async fn swap(
+        &self,
+        context: &Context,
+        zone: &str,
+        changes: &[Change],
+    ) -> Result<Result<Swap, ProviderError>, Error> {
+        let deadline: Duration = context.permit()?;
+        let result = self
+            .opened
+            .provider
+            .compare_and_swap(zone, changes, deadline)
+            .await
+            .map_err(ProviderError::from);
+        context.metrics.provider_call("write", &result);
+        Ok(result)
+    }
+}
+
+fn record_set(ttl: u32, values: BTreeSet<RecordValue>) -> Option<RecordSet> {
+    (!values.is_empty()).then_some(RecordSet { ttl, values })
+}
+
+fn is_unrelated(value: &RecordValue, installation: &InstallationId) -> bool {
+    let octets = value.txt_octets().unwrap_or_default();
+    !TxtSet::classify(&[octets], installation)
+        .unrelated()
+        .is_empty()
+}
+
+fn cname_value(address: &Address) -> Option<RecordValue> {
+    match address {
+        Address::Cname(name) => Some(RecordValue::Cname(name.clone())),
+        _ => None,
+    }
+}
+
+fn a_value(address: &Address) -> Option<RecordValue> {
+    match address {
+        Address::A(address) => Some(RecordValue::A(*address)),
+        _ => None,
+    }
+}
+
+fn aaaa_value(address: &Address) -> Option<RecordValue> {
+    match address {
+        Address::Aaaa(address) => Some(RecordValue::Aaaa(*address)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_may_be_written_with_or_without_its_port() {
+        for (text, expected) in [
+            ("192.0.2.53", "192.0.2.53:53"),
+            ("192.0.2.53:5353", "192.0.2.53:5353"),
+            ("[2001:db8::53]", "[2001:db8::53]:53"),
+            ("[2001:db8::53]:5353", "[2001:db8::53]:5353"),
+            ("2001:db8::53", "[2001:db8::53]:53"),
+            ("ns1.example.org", "ns1.example.org:53"),
+            ("ns1.example.org:5353", "ns1.example.org:5353"),
+        ] {
+            assert_eq!(with_port(text), expected);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Why a reconcile ends early, and when it is tried again.
+
+use crate::dns::{DnsError, DnsErrorClass};
+use crate::lifecycle::RecordError;
+
+/// Why a reconcile ends early.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// The API server refused or failed.
+    #[error("the API server: {0}")]
+    Api(#[source] Box<kube::Error>),
+    /// Somebody else wrote in between: read again.
+    #[error("{0} was changed by somebody else in the meantime")]
+    Conflict(String),
+    /// This replica is not, or not long enough, the leader.
+    #[error("this replica does not hold the lease long enough to write")]
+    NotLeader,
+    /// A record cannot be written.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+/// How a failed reconcile goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum ErrorClass {
+    /// At once: the world has changed.
+    Again,
+    /// With back-off.
+    Retry,
+}
+
+impl Error {
+    /// The metric label.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Self::Api(_) => "api",
+            Self::Conflict(_) => "conflict",
+            Self::NotLeader => "not-leader",
+            Self::Record(_) => "record",
+        }
+    }
+
+    /// How it goes on.
+    pub(super) fn class(&self) -> ErrorClass {
+        match self {
+            Self::Conflict(_) => ErrorClass::Again,
+            _ => ErrorClass::Retry,
+        }
+    }
+}
+
+impl From<kube::Error> for Error {
+    fn from(error: kube::Error) -> Self {
+        match &error {
+            kube::Error::Api(status) if status.code == 409 => {
+                Self::Conflict(status.details.as_ref().map_or_else(
+                    || "an object".to_owned(),
+                    |details| format!("{} {}", details.kind, details.name),
+                ))
+            }
+            _ => Self::Api(Box::new(error)),
+        }
+    }
+}
+
+/// Why the DNS provider cannot be used, or what it answered.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ProviderError {
+    /// The Secret is not there.
+    #[error("the Secret {namespace}/{name} does not exist: create it, or correct tsig.secretRef")]
+    SecretMissing {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// The Secret may not be used.
+    #[error(
+        "the Secret {namespace}/{name} does not carry the label {label}=true, without which its content is not used: \
+         kubectl label secret -n {namespace} {name} {label}=true",
+        label = crate::api::CREDENTIALS_LABEL
+    )]
+    SecretUnlabelled {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// The key is not in the Secret.
+    #[error("the Secret {namespace}/{name} has no key {key:?}: correct tsig.secretRef.key")]
+    SecretKeyMissing {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// The key that was looked for.
+        key: String,
+    },
+    /// The value is no TSIG secret.
+    #[error("the key {key:?} of the Secret {namespace}/{name} {why}")]
+    SecretMalformed {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// The key.
+        key: String,
+        /// What is wrong. Never the value.
+        why: String,
+    },
+    /// The server's name cannot be looked up.
+    #[error("the server {server} cannot be looked up: {why}")]
+    ServerUnresolved {
+        /// As it stands in the spec.
+        server: String,
+        /// What the resolver said.
+        why: String,
+    },
+    /// A tenant's provider points at a private address.
+    #[error(
+        "the server {server} is at a private address; a DnsProvider may only name public ones unless the operator \
+         runs with --allow-private-providers: use a ClusterDnsProvider"
+    )]
+    ServerPrivate {
+        /// As it stands in the spec.
+        server: String,
+    },
+    /// The provider object is gone.
+    #[error("the provider {0} does not exist any more")]
+    Gone(String),
+    /// The zone is not one that the object lists.
+    #[error("the zone {zone} is not in the provider's spec.zones")]
+    ZoneNotAllowed {
+        /// The zone.
+        zone: String,
+    },
+    /// The API server did not give the Secret.
+    #[error("the Secret cannot be read: {0}")]
+    Api(#[source] Box<kube::Error>),
+    /// What the DNS service answered.
+    #[error(transparent)]
+    Dns(#[from] DnsError),
+}
+
+impl ProviderError {
+    /// The metric label.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Self::SecretMissing { .. } => "secret-missing",
+            Self::SecretUnlabelled { .. } => "secret-unlabelled",
+            Self::SecretKeyMissing { .. } => "secret-key-missing",
+            Self::SecretMalformed { .. } => "secret-malformed",
+            Self::ServerUnresolved { .. } => "server-unresolved",
+            Self::ServerPrivate { .. } => "server-private",
+            Self::Gone(_) => "gone",
+            Self::ZoneNotAllowed { .. } => "zone-not-allowed",
+            Self::Api(_) => "api",
+            Self::Dns(error) => error.label(),
+        }
+    }
+
+    /// Whether it may pass by itself.
+    pub(super) fn class(&self) -> DnsErrorClass {
+        match self {
+            Self::Dns(error) => error.class(),
+            Self::Api(_) | Self::ServerUnresolved { .. } => DnsErrorClass::Retry,
+            _ => DnsErrorClass::Stalled,
+        }
+    }
+}

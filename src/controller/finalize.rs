@@ -1,0 +1,123 @@
+//! The finalizer: a deletion is noted in the record, then the object goes at once. (io)
+
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Resource, ResourceExt};
+use serde_json::json;
+
+use super::caches::GuardedPolicy;
+use super::context::Context;
+use super::error::Error;
+use super::records::{Stored, cached_publication};
+use crate::api::{FIELD_MANAGER, FINALIZER, MtaStsPolicy};
+use crate::clock;
+use crate::lifecycle::{Owner, Retiring};
+use crate::protocol::Domain;
+
+/// Puts the finalizer on the object. Tells whether it had to.
+pub(super) async fn add(context: &Context, policy: &MtaStsPolicy) -> Result<(), Error> {
+    if policy.finalizers().iter().any(|f| f == FINALIZER) {
+        return Ok(());
+    }
+    let mut finalizers = policy.finalizers().to_vec();
+    finalizers.push(FINALIZER.to_owned());
+    set(context, policy, &finalizers).await
+}
+
+async fn set<K>(context: &Context, object: &K, finalizers: &[String]) -> Result<(), Error>
+where
+    K: Resource<DynamicType = ()>,
+{
+    let api = Api::<MtaStsPolicy>::namespaced(
+        context.client.clone(),
+        &object.namespace().unwrap_or_default(),
+    );
+    // With the resourceVersion the list is replaced only if nobody else has changed it.
+    let patch = json!({"metadata": {
+        "finalizers": finalizers,
+        "resourceVersion": object.resource_version(),
+        "uid": object.uid(),
+    }});
+    let params = PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    match api
+        .patch_metadata(&object.name_any(), &params, &Patch::Merge(patch))
+        .await
+    {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The object is being deleted: marks its record as retiring, then lets the object go.
+pub(super) async fn finish(context: &Context, object: &GuardedPolicy) -> Result<(), Error> {
+    if !object.finalizers().iter().any(|f| f == FINALIZER) {
+        return Ok(());
+    }
+    let owner = Owner {
+        namespace: object.namespace().unwrap_or_default(),
+        name: object.name_any(),
+        uid: object.uid().unwrap_or_default(),
+    };
+    if let Some(domain) = domain_of(context, object, &owner) {
+        let _lock = context.locks.lock(&domain).await;
+        mark_retiring(context, &domain, &owner).await?;
+    }
+    let rest: Vec<String> = object
+        .finalizers()
+        .iter()
+        .filter(|f| *f != FINALIZER)
+        .cloned()
+        .collect();
+    set(context, object, &rest).await
+}
+
+/// The domain of an object; of one that cannot be read, by its record.
+fn domain_of(context: &Context, object: &GuardedPolicy, owner: &Owner) -> Option<Domain> {
+    if let Ok(policy) = &object.0 {
+        return Domain::parse(&policy.spec.domain).ok();
+    }
+    context
+        .caches
+        .records
+        .state()
+        .iter()
+        .filter_map(|record| cached_publication(record))
+        .find(|publication| publication.owner == *owner)
+        .map(|publication| publication.domain)
+}
+
+async fn mark_retiring(context: &Context, domain: &Domain, owner: &Owner) -> Result<(), Error> {
+    let Some(stored) = context.records.read(domain).await? else {
+        return Ok(());
+    };
+    let owned = stored
+        .publication()
+        .is_some_and(|p| p.owner.uid == owner.uid && p.retiring.is_none());
+    if !owned {
+        return Ok(());
+    }
+    // A record that was edited by hand is retired with what it should have been serving.
+    if let Some(mut record) = stored.record().cloned().or_else(|| restored(&stored)) {
+        record.publication.retiring = Some(Retiring {
+            since: clock::now(),
+            txt_gone_at: None,
+        });
+        context.records.write(Some(&stored), &record).await?;
+    }
+    Ok(())
+}
+
+/// A record whose body was edited, with the body that its publication asks for.
+pub(super) fn restored(stored: &Stored) -> Option<crate::lifecycle::Record> {
+    let publication = stored.publication()?.clone();
+    let body = crate::protocol::Policy {
+        mode: publication.current.mode,
+        max_age: publication.current.max_age,
+        mx: publication.current.mx.clone(),
+    }
+    .render();
+    Some(crate::lifecycle::Record { body, publication })
+}

@@ -1,0 +1,249 @@
+//! What the controller counts. Names stand here once; labels are bounded by what is configured.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::error::ProviderError;
+use crate::protocol::{Domain, PolicyId};
+
+/// A label value that is known at compile time.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Word(&'static str);
+
+impl EncodeLabelValue for Word {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        self.0.encode(encoder)
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: Word,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct StepLabel {
+    step: Word,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct CallLabels {
+    call: Word,
+    result: Word,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct DomainLabel {
+    domain: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct IdLabels {
+    domain: String,
+    id: String,
+}
+
+/// The controller's metrics. Series with a domain exist only for domains that have a record or
+/// an object, and go with them.
+#[derive(Clone, Debug)]
+pub(super) struct Metrics {
+    reconciles: Family<OutcomeLabel, Counter>,
+    steps: Family<StepLabel, Histogram, fn() -> Histogram>,
+    provider_calls: Family<CallLabels, Counter>,
+    ready: Family<DomainLabel, Gauge>,
+    policy: Family<IdLabels, Gauge>,
+    certificate: Family<DomainLabel, Gauge>,
+    announced: Arc<Mutex<HashMap<Domain, PolicyId>>>,
+    retiring: Family<DomainLabel, Gauge>,
+    orphaned: Family<DomainLabel, Gauge>,
+    leader: Gauge,
+}
+
+fn buckets() -> Histogram {
+    Histogram::new([
+        0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0,
+    ])
+}
+
+impl Metrics {
+    pub(super) fn new() -> Self {
+        Self {
+            reconciles: Family::default(),
+            steps: Family::new_with_constructor(buckets as fn() -> Histogram),
+            provider_calls: Family::default(),
+            ready: Family::default(),
+            policy: Family::default(),
+            certificate: Family::default(),
+            announced: Arc::default(),
+            retiring: Family::default(),
+            orphaned: Family::default(),
+            leader: Gauge::default(),
+        }
+    }
+
+    /// A registry with all of them.
+    pub(super) fn registry(&self) -> Registry {
+        let mut registry = Registry::with_prefix("mta_sts");
+        let r = &mut registry;
+        r.register(
+            "reconciles",
+            "Reconciles by outcome",
+            self.reconciles.clone(),
+        );
+        r.register_with_unit(
+            "publish_step_duration",
+            "From the decision to the end of each step of a publication",
+            Unit::Seconds,
+            self.steps.clone(),
+        );
+        r.register(
+            "dns_provider_calls",
+            "Calls to DNS providers by result",
+            self.provider_calls.clone(),
+        );
+        r.register(
+            "policy_ready",
+            "1 if the policy's condition Ready is True",
+            self.ready.clone(),
+        );
+        r.register(
+            "policy_info",
+            "Always 1; the label id is the announced policy id",
+            self.policy.clone(),
+        );
+        r.register_with_unit(
+            "policy_host_certificate_expiry_timestamp",
+            "When the certificate of the policy host ends, the earliest of all addresses",
+            Unit::Seconds,
+            self.certificate.clone(),
+        );
+        r.register(
+            "retiring",
+            "1 for a domain on its way out",
+            self.retiring.clone(),
+        );
+        r.register(
+            "orphaned",
+            "1 for a record whose object is missing",
+            self.orphaned.clone(),
+        );
+        r.register(
+            "leader",
+            "1 if this replica is the leader",
+            self.leader.clone(),
+        );
+        registry
+    }
+
+    pub(super) fn reconciled(&self, outcome: &'static str) {
+        let label = OutcomeLabel {
+            outcome: Word(outcome),
+        };
+        self.reconciles.get_or_create(&label).inc();
+    }
+
+    pub(super) fn step(&self, step: &'static str, since: Timestamp, now: Timestamp) {
+        let elapsed = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+        self.steps
+            .get_or_create(&StepLabel { step: Word(step) })
+            .observe(elapsed.as_secs_f64());
+    }
+
+    pub(super) fn provider_call<T>(&self, call: &'static str, result: &Result<T, ProviderError>) {
+        let labels = CallLabels {
+            call: Word(call),
+            result: Word(result.as_ref().map_or_else(ProviderError::label, |_| "ok")),
+        };
+        self.provider_calls.get_or_create(&labels).inc();
+    }
+
+    pub(super) fn policy(&self, domain: &Domain, ready: bool, id: Option<&PolicyId>) {
+        let label = domain_label(domain);
+        self.ready.get_or_create(&label).set(i64::from(ready));
+        self.announced(domain, id);
+    }
+
+    /// One series a domain: that of an older id goes.
+    fn announced(&self, domain: &Domain, id: Option<&PolicyId>) {
+        let labels = |id: &PolicyId| IdLabels {
+            domain: domain.to_string(),
+            id: id.to_string(),
+        };
+        let mut announced = self
+            .announced
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let before = match id {
+            Some(id) => announced.insert(domain.clone(), id.clone()),
+            None => announced.remove(domain),
+        };
+        if let Some(before) = before.filter(|before| Some(before) != id) {
+            self.policy.remove(&labels(&before));
+        }
+        if let Some(id) = id {
+            self.policy.get_or_create(&labels(id)).set(1);
+        }
+    }
+
+    pub(super) fn certificate(&self, domain: &Domain, not_after: Option<Timestamp>) {
+        let label = domain_label(domain);
+        match not_after {
+            Some(time) => {
+                self.certificate.get_or_create(&label).set(time.as_second());
+            }
+            None => {
+                self.certificate.remove(&label);
+            }
+        }
+    }
+
+    pub(super) fn retiring(&self, domain: &Domain, retiring: bool) {
+        set_or_remove(&self.retiring, domain, retiring);
+    }
+
+    pub(super) fn orphaned(&self, domain: &Domain, orphaned: bool) {
+        set_or_remove(&self.orphaned, domain, orphaned);
+    }
+
+    pub(super) fn leader(&self, leader: bool) {
+        self.leader.set(i64::from(leader));
+    }
+
+    /// Drops the series of a domain.
+    pub(super) fn forget(&self, domain: &Domain) {
+        let label = domain_label(domain);
+        self.announced(domain, None);
+        for family in [
+            &self.ready,
+            &self.certificate,
+            &self.retiring,
+            &self.orphaned,
+        ] {
+            family.remove(&label);
+        }
+    }
+}
+
+fn domain_label(domain: &Domain) -> DomainLabel {
+    DomainLabel {
+        domain: domain.to_string(),
+    }
+}
+
+fn set_or_remove(family: &Family<DomainLabel, Gauge>, domain: &Domain, on: bool) {
+    let label = domain_label(domain);
+    if on {
+        family.get_or_create(&label).set(1);
+    } else {
+        family.remove(&label);
+    }
+}

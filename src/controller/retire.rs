@@ -1,0 +1,242 @@
+//! The flow of a record whose object is gone: the TXT record goes first, what it points to last.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
+
+use super::accept::{cluster_spec, namespaced_spec};
+use super::context::Context;
+use super::dns::{self, Access, View};
+use super::error::{Error, ErrorClass, ProviderError};
+use super::finalize::restored;
+use super::ingress;
+use super::observe;
+use super::records::{Stored, cached_publication};
+use crate::clock;
+use crate::dns::Swap;
+use crate::lifecycle::publish::TxtAnswer;
+use crate::lifecycle::{Publication, Record};
+use crate::limits;
+use crate::probe::dns::RecordType;
+
+/// Looks at one record; does something only if its object is gone.
+pub(super) async fn reconcile(
+    object: Arc<ConfigMap>,
+    context: Arc<Context>,
+) -> Result<Action, Error> {
+    let Some(publication) = cached_publication(&object) else {
+        return Ok(Action::await_change());
+    };
+    let domain = publication.domain.clone();
+    context
+        .metrics
+        .retiring(&domain, publication.retiring.is_some());
+    context
+        .metrics
+        .orphaned(&domain, is_orphan(&context, &publication));
+    if publication.retiring.is_none() {
+        // An orphan is served and told, never retired by itself.
+        return Ok(Action::requeue(Duration::from_secs(300)));
+    }
+    let _lock = context.locks.lock(&domain).await;
+    // What the cache says may be old: an object may have taken the record over.
+    let Some(stored) = context.records.read(&domain).await? else {
+        return Ok(Action::await_change());
+    };
+    let Some(record) = stored.record().cloned().or_else(|| restored(&stored)) else {
+        return Ok(Action::await_change());
+    };
+    if record.publication.retiring.is_none() {
+        return Ok(Action::await_change());
+    }
+    step(&context, &stored, &record).await
+}
+
+/// Whether the object of a record is missing though its deletion was never seen.
+fn is_orphan(context: &Context, publication: &Publication) -> bool {
+    let owner = &publication.owner;
+    let key = ObjectRef::new(&owner.name).within(&owner.namespace);
+    publication.retiring.is_none() && context.caches.policies.get(&key).is_none()
+}
+
+/// What to do after a failure.
+pub(super) fn error_policy(_: Arc<ConfigMap>, error: &Error, _: Arc<Context>) -> Action {
+    if error.class() == ErrorClass::Retry {
+        tracing::warn!(%error, "retiring a domain failed and is tried again");
+    }
+    Action::requeue(Duration::from_secs(2))
+}
+
+async fn step(context: &Context, stored: &Stored, record: &Record) -> Result<Action, Error> {
+    let publication = &record.publication;
+    let Some(retiring) = &publication.retiring else {
+        return Ok(Action::await_change());
+    };
+    let view = view(context, publication).await;
+    let Some(gone_at) = retiring.txt_gone_at else {
+        return remove_txt(context, stored, record, view).await;
+    };
+    let now = clock::now();
+    let end = end_of_ttl(publication, gone_at);
+    if end > now {
+        let left = Duration::try_from(end.duration_since(now)).unwrap_or_default();
+        return Ok(Action::requeue(left + Duration::from_millis(100)));
+    }
+    remove_rest(context, stored, record, view).await
+}
+
+/// When no resolver remembers the TXT record any more.
+fn end_of_ttl(publication: &Publication, gone_at: Timestamp) -> Timestamp {
+    let ttl = publication
+        .announced
+        .as_ref()
+        .map_or(0, |announced| announced.ttl);
+    gone_at
+        .checked_add(SignedDuration::from_secs(i64::from(ttl)))
+        .unwrap_or(Timestamp::MAX)
+}
+
+/// What stands in the provider's zone; `None` where records are set by hand.
+async fn view(context: &Context, publication: &Publication) -> Option<Result<View, ProviderError>> {
+    let key = publication.dns.provider.clone()?;
+    let found = match &key.namespace {
+        Some(namespace) => namespaced_spec(&context.caches, namespace, &key.name)
+            .map(|spec| (spec.rfc2136, spec.zones)),
+        None => cluster_spec(&context.caches, &key.name).map(|spec| (spec.rfc2136, spec.zones)),
+    };
+    let Ok((spec, zones)) = found else {
+        return Some(Err(ProviderError::Gone(key.name)));
+    };
+    let access = Access { key, spec, zones };
+    let domain = &publication.domain;
+    let own_name = domain.sts_record_name();
+    let name = publication.dns.txt_name.as_deref().unwrap_or(&own_name);
+    let view = async { dns::open(context, &access).await?.view(domain, name).await };
+    let view = view.await;
+    context.metrics.provider_call("read", &view);
+    Some(view)
+}
+
+async fn remove_txt(
+    context: &Context,
+    stored: &Stored,
+    record: &Record,
+    view: Option<Result<View, ProviderError>>,
+) -> Result<Action, Error> {
+    const RETRY: Duration = Duration::from_secs(5);
+    let domain = &record.publication.domain;
+    match view {
+        Some(Ok(view)) if !view.txt(&context.installation).has_none_of_ours() => {
+            let ttl = record.publication.announced.as_ref().map_or(0, |a| a.ttl);
+            return match view.write_txt(context, None, ttl).await? {
+                Ok(Swap::Done | Swap::Conflict) => Ok(Action::requeue(Duration::ZERO)),
+                Err(error) => {
+                    tracing::warn!(%domain, %error, "the TXT record of a retiring domain cannot be removed yet");
+                    Ok(Action::requeue(RETRY))
+                }
+            };
+        }
+        Some(Err(error)) => {
+            tracing::warn!(%domain, %error, "the TXT record of a retiring domain cannot be removed yet");
+            return Ok(Action::requeue(RETRY));
+        }
+        // Set by hand: it is waited until somebody takes it away.
+        Some(Ok(_)) | None => {}
+    }
+    if !txt_is_gone(context, record).await {
+        return Ok(Action::requeue(RETRY));
+    }
+    let mut gone = record.clone();
+    if let Some(retiring) = &mut gone.publication.retiring {
+        retiring.txt_gone_at = Some(clock::now());
+    }
+    context.permit()?;
+    context.records.write(Some(stored), &gone).await?;
+    Ok(Action::requeue(Duration::ZERO))
+}
+
+/// Whether no authoritative server shows a record of ours. A server that cannot be asked counts
+/// after ten minutes as gone, as in a publication.
+async fn txt_is_gone(context: &Context, record: &Record) -> bool {
+    let publication = &record.publication;
+    if publication.announced.is_none() {
+        return true;
+    }
+    let domain = &publication.domain;
+    let own_name = domain.sts_record_name();
+    let name = publication.dns.txt_name.as_deref().unwrap_or(&own_name);
+    let Ok(servers) = context.dns.ask_all(name, RecordType::Txt).await else {
+        return false;
+    };
+    let now = clock::now();
+    let mut confirmed = 0;
+    for server in servers {
+        let seen = observe::txt_server(context, domain, server.server.address, server.result, now);
+        match seen.answer {
+            TxtAnswer::Set(set, _) if set.has_none_of_ours() => confirmed += 1,
+            TxtAnswer::Set(..) => return false,
+            TxtAnswer::Unreachable { since, .. } => {
+                if now.duration_since(since) < crate::lifecycle::publish::UNREACHABLE_HOLD {
+                    return false;
+                }
+            }
+        }
+    }
+    confirmed > 0
+}
+
+/// The Ingress, the address record, and the record itself, marked so that the policy server
+/// forgets the host.
+async fn remove_rest(
+    context: &Context,
+    stored: &Stored,
+    record: &Record,
+    view: Option<Result<View, ProviderError>>,
+) -> Result<Action, Error> {
+    let publication = &record.publication;
+    let domain = &publication.domain;
+    context.permit()?;
+    ingress::remove(context, domain).await?;
+    match view {
+        Some(Ok(view)) => {
+            let ours = &publication.dns.addresses;
+            let present = view.addresses();
+            let all_ours = !present.is_empty() && present.iter().all(|a| ours.contains(a));
+            if all_ours {
+                match view
+                    .write_addresses(context, &[], limits::RETIRED_TTL)
+                    .await?
+                {
+                    Ok(Swap::Done) => {}
+                    Ok(Swap::Conflict) => return Ok(Action::requeue(Duration::ZERO)),
+                    Err(error) => {
+                        tracing::warn!(%domain, %error, "the address record of a retiring domain cannot be removed yet");
+                        return Ok(Action::requeue(Duration::from_secs(5)));
+                    }
+                }
+            }
+        }
+        Some(Err(error)) => {
+            tracing::warn!(%domain, %error, "the address record of a retiring domain cannot be removed yet");
+            return Ok(Action::requeue(Duration::from_secs(5)));
+        }
+        None => {}
+    }
+    let mut stored = stored.clone();
+    if !publication.retired {
+        let mut retired = record.clone();
+        retired.publication.retired = true;
+        context.permit()?;
+        stored = context.records.write(Some(&stored), &retired).await?;
+    }
+    context.permit()?;
+    context.records.delete(&stored).await?;
+    context.memory.forget(domain);
+    context.metrics.forget(domain);
+    tracing::info!(%domain, "retired");
+    Ok(Action::await_change())
+}

@@ -1,0 +1,85 @@
+//! The spec of an MtaStsPolicy with its values as they were written, before anything was
+//! checked: what the linter reads from a file and the controller from a stored object.
+
+/// The fields of a spec. `None` and empty lists are fields that were not written.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SpecFields<'a> {
+    /// `domain`; empty where it is missing.
+    pub domain: &'a str,
+    /// `mode`.
+    pub mode: Option<&'a str>,
+    /// `mx`.
+    pub mx: &'a [String],
+    /// `mxPresets`, by name.
+    pub mx_presets: &'a [String],
+    /// `maxAgeSeconds`.
+    pub max_age_seconds: Option<i64>,
+    /// `dns.providerRef`.
+    pub provider: Option<SpecProvider<'a>>,
+    /// `dns.ttlSeconds`.
+    pub ttl_seconds: Option<i64>,
+    /// `hosting`.
+    pub hosting: Option<SpecHosting<'a>>,
+}
+
+/// `dns.providerRef`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SpecProvider<'a> {
+    /// `kind`.
+    pub kind: Option<&'a str>,
+    /// `name`.
+    pub name: &'a str,
+}
+
+/// `hosting`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SpecHosting<'a> {
+    /// `ingress`.
+    pub ingress: Option<SpecIngress<'a>>,
+    /// Whether `external` is there.
+    pub external: bool,
+    /// `address`.
+    pub address: Option<SpecAddress<'a>>,
+}
+
+/// `hosting.ingress`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SpecIngress<'a> {
+    /// `className`.
+    pub class_name: Option<&'a str>,
+    /// `annotations`, keys and values.
+    pub annotations: Vec<(&'a str, &'a str)>,
+    /// `tls`.
+    pub tls: Option<SpecTls<'a>>,
+}
+
+/// `hosting.ingress.tls`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SpecTls<'a> {
+    /// `secretName`.
+    pub secret_name: Option<&'a str>,
+    /// `issuerRef`.
+    pub issuer: Option<SpecIssuer<'a>>,
+}
+
+/// `hosting.ingress.tls.issuerRef`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SpecIssuer<'a> {
+    /// `kind`.
+    pub kind: Option<&'a str>,
+    /// `name`.
+    pub name: &'a str,
+}
+
+/// `hosting.address`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SpecAddress<'a> {
+    /// `cname`.
+    pub cname: Option<&'a str>,
+    /// `ipv4`.
+    pub ipv4: &'a [String],
+    /// `ipv6`.
+    pub ipv6: &'a [String],
+    /// Whether `none` is there.
+    pub none: bool,
+}

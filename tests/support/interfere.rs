@@ -1,0 +1,199 @@
+//! What a proxy does to the n-th write that passes it: the tool of crash and outage tests.
+
+use super::ports::loopback;
+use super::process::Process;
+use super::wait::{ensure, eventually};
+use std::future::pending;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+/// Where a write is when an action is due.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum When {
+    /// The proxy has the request whole; the server has seen nothing of it.
+    Before,
+    /// The server has carried it out and answered; the client has seen nothing of the answer.
+    After,
+}
+
+/// What is done to a write. Before: all but `Delay` and `Run` keep it from the server. After: they
+/// keep the answer from the client.
+pub enum Action {
+    /// Closes the client's connection.
+    Drop,
+    /// Goes on after a while.
+    Delay(Duration),
+    /// Cuts the proxy off, as [`Link::cut`] does.
+    Cut,
+    /// SIGKILL to the client.
+    Kill(Arc<Process>),
+    /// Calls a function of the test, and goes on.
+    Run(Box<dyn FnOnce() + Send>),
+}
+
+/// A write that came by.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// Counted from 1.
+    pub number: usize,
+    /// For people: the request line, or the names that an update touches.
+    pub what: String,
+    /// The server's status or response code; none if it was never asked.
+    pub answered: Option<u16>,
+}
+
+/// Counts writes and holds what is to happen to them. Proxies share it with the test.
+#[derive(Default)]
+pub struct Interference {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    writes: Vec<Write>,
+    due: Vec<(usize, When, Action)>,
+}
+
+impl Interference {
+    /// Has `action` done to the write `number`, counted from 1 since the start or the last
+    /// [`reset`](Self::reset).
+    pub fn on_write(&self, number: usize, when: When, action: Action) {
+        self.state().due.push((number, when, action));
+    }
+
+    /// Counts from 1 again and forgets actions that are not done.
+    pub fn reset(&self) {
+        *self.state() = State::default();
+    }
+
+    /// The writes so far, in the order in which they came.
+    pub fn writes(&self) -> Vec<Write> {
+        self.state().writes.clone()
+    }
+
+    /// Waits until `count` writes came, and the server's answer to the last of them.
+    pub async fn answered(&self, count: usize, within: Duration) {
+        let what = format!("{count} writes were answered");
+        eventually(&what, within, async || {
+            let writes = self.writes();
+            let answered = writes
+                .iter()
+                .filter(|write| write.answered.is_some())
+                .count();
+            ensure(answered >= count, format!("{writes:#?}"))
+        })
+        .await;
+    }
+
+    /// Counts a write and gives its number.
+    pub(super) fn begin(&self, what: String) -> usize {
+        let writes = &mut self.state().writes;
+        let number = writes.len() + 1;
+        writes.push(Write {
+            number,
+            what,
+            answered: None,
+        });
+        number
+    }
+
+    pub(super) fn end(&self, number: usize, answered: u16) {
+        if let Some(write) = self.state().writes.get_mut(number - 1) {
+            write.answered = Some(answered);
+        }
+    }
+
+    /// Does what is due for a write; `false` if the write, or its answer, goes no further.
+    pub(super) async fn pass(&self, number: usize, when: When, link: &Link) -> bool {
+        let mut goes_on = true;
+        for action in self.take(number, when) {
+            match action {
+                Action::Delay(time) => tokio::time::sleep(time).await,
+                Action::Run(function) => function(),
+                Action::Drop => goes_on = false,
+                Action::Cut => {
+                    link.set(false);
+                    goes_on = false;
+                }
+                Action::Kill(process) => {
+                    process.kill();
+                    goes_on = false;
+                }
+            }
+        }
+        goes_on
+    }
+
+    fn take(&self, number: usize, when: When) -> Vec<Action> {
+        let due = &mut self.state().due;
+        let is_due = |(n, w, _): &mut (usize, When, Action)| *n == number && *w == when;
+        due.extract_if(.., is_due)
+            .map(|(_, _, action)| action)
+            .collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether clients reach the proxy.
+pub struct Link {
+    address: SocketAddr,
+    up: watch::Sender<bool>,
+}
+
+impl Link {
+    pub(super) fn new(port: u16) -> Arc<Self> {
+        Arc::new(Self {
+            address: loopback(port),
+            up: watch::Sender::new(true),
+        })
+    }
+
+    /// Where the proxy listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Closes all connections and refuses new ones until [`mend`](Self::mend).
+    pub async fn cut(&self) {
+        self.set(false);
+        eventually("the proxy is cut off", Duration::from_secs(5), async || {
+            ensure(
+                TcpStream::connect(self.address).await.is_err(),
+                "it accepts a connection",
+            )
+        })
+        .await;
+    }
+
+    /// Lets clients in again.
+    pub async fn mend(&self) {
+        self.set(true);
+        eventually("the proxy is back", Duration::from_secs(5), async || {
+            TcpStream::connect(self.address).await.map(drop)
+        })
+        .await;
+    }
+
+    pub(super) fn set(&self, up: bool) {
+        self.up.send_replace(up);
+    }
+
+    /// Returns when the link is (or already was) in the state asked for.
+    pub(super) async fn until(&self, up: bool) {
+        if self
+            .up
+            .subscribe()
+            .wait_for(|&now| now == up)
+            .await
+            .is_err()
+        {
+            pending::<()>().await; // can't be: the sender is ours
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The real parts that tests run against, each started on a free loopback port, in a folder of its
+//! own, and gone when the test is.
+//!
+//! | part | what it is |
+//! |---|---|
+//! | [`kube::ApiServer`] | etcd and kube-apiserver, with RBAC |
+//! | [`bind::Bind`] | BIND, authoritative, with dynamic updates |
+//! | [`front::Front`] | nginx as the public HTTPS front, with a test CA |
+//! | [`api_proxy::ApiProxy`] | stands before the API server; counts writes, and interferes with one |
+//! | [`dns_proxy::DnsProxy`] | the same before a DNS server, for dynamic updates |
+//! | [`process::Process`] | any program, our own too: its log, its signals |
+//! | [`wait`] | waiting for a condition, never for a fixed time |
+//!
+//! A test file says `mod support;` and takes what it needs.
+
+// Every test binary compiles this module and uses its own part of it.
+#![allow(dead_code, unreachable_pub, unused_imports)]
+// A helper that can't do its work fails the test that called it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::disallowed_methods
+)]
+
+pub mod api_proxy;
+pub mod bind;
+pub mod dns_proxy;
+pub mod front;
+pub mod http;
+pub mod interfere;
+pub mod keeper;
+pub mod kube;
+pub mod ports;
+pub mod process;
+pub mod tls;
+pub mod wait;

@@ -1,0 +1,323 @@
+//! The test support proves itself: what it starts is real, and what it promises to do to a write,
+//! it does.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod support;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, Patch, WatchEvent, WatchParams};
+use kube::{Client, Config, ResourceExt};
+use serde_json::json;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+use support::api_proxy::ApiProxy;
+use support::front::{Answer, Certificate, Front, Site};
+use support::interfere::{Action, When};
+use support::kube::{ApiServer, apply, client};
+use support::process::Process;
+use support::wait::{ensure, eventually};
+use support::{http, keeper, ports};
+
+const SOON: Duration = Duration::from_secs(10);
+
+async fn write(client: &Client, namespace: &str, value: &str) -> Result<(), kube::Error> {
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "map"}, "data": {"value": value}});
+    maps.patch("map", &apply(), &Patch::Apply(&map))
+        .await
+        .map(drop)
+}
+
+async fn read(client: &Client, namespace: &str) -> String {
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    maps.get("map").await.unwrap().data.unwrap()["value"].clone()
+}
+
+#[tokio::test]
+async fn an_api_server_that_is_killed_comes_back_with_its_data() {
+    let api = ApiServer::start().await;
+    let namespace = api.namespace("restart").await;
+    write(&api.client().await, &namespace, "kept")
+        .await
+        .unwrap();
+
+    api.kill();
+    assert!(http::get(api.address(), "localhost", "/").await.is_err());
+    api.restart().await;
+    assert_eq!(read(&api.client().await, &namespace).await, "kept");
+}
+
+#[tokio::test]
+async fn a_service_account_may_do_nothing_unless_a_role_says_so() {
+    let api = ApiServer::start().await;
+    let namespace = api.namespace("rbac").await;
+    let token = api.service_account_token(&namespace, "operator").await;
+    let refused = write(&client(&api.kubeconfig_for(&token)).await, &namespace, "x").await;
+    assert!(matches!(refused, Err(kube::Error::Api(status)) if status.code == 403));
+}
+
+/// kube repeats some requests by itself, which would spoil the counting.
+async fn client_without_retries(kubeconfig: &Path) -> Client {
+    let kubeconfig = kube::config::Kubeconfig::read_from(kubeconfig).unwrap();
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &Default::default())
+        .await
+        .unwrap();
+    config.default_retry = false;
+    Client::try_from(config).unwrap()
+}
+
+#[tokio::test]
+async fn the_api_proxy_counts_writes_and_interferes_with_the_one_it_is_told() {
+    let api = ApiServer::start().await;
+    let namespace = api.namespace("proxy").await;
+    let proxy = ApiProxy::start(&api).await;
+    let through = client_without_retries(&proxy.kubeconfig(&api, api.admin_token())).await;
+    let direct = api.client().await;
+
+    write(&through, &namespace, "one").await.unwrap();
+    assert_eq!(read(&through, &namespace).await, "one");
+    assert_eq!(proxy.writes.writes().len(), 1, "a read is no write");
+
+    proxy.writes.on_write(2, When::Before, Action::Drop);
+    write(&through, &namespace, "two").await.unwrap_err();
+    assert_eq!(read(&direct, &namespace).await, "one");
+    assert_eq!(proxy.writes.writes()[1].answered, None);
+
+    proxy.writes.on_write(3, When::After, Action::Drop);
+    write(&through, &namespace, "three").await.unwrap_err();
+    assert_eq!(read(&direct, &namespace).await, "three");
+    assert_eq!(proxy.writes.writes()[2].answered, Some(200));
+
+    proxy.writes.on_write(4, When::After, Action::Cut);
+    write(&through, &namespace, "four").await.unwrap_err();
+    write(&through, &namespace, "five").await.unwrap_err();
+    assert_eq!(read(&direct, &namespace).await, "four");
+    proxy.link.mend().await;
+    write(&through, &namespace, "six").await.unwrap();
+    proxy.writes.answered(3, SOON).await;
+}
+
+#[tokio::test]
+async fn a_watch_goes_through_the_api_proxy_and_ends_when_it_is_cut_off() {
+    use futures::TryStreamExt;
+    let api = ApiServer::start().await;
+    let namespace = api.namespace("watch").await;
+    let proxy = ApiProxy::start(&api).await;
+    let through = client(&proxy.kubeconfig(&api, api.admin_token())).await;
+    let maps: Api<ConfigMap> = Api::namespaced(through, &namespace);
+    let events = maps.watch(&WatchParams::default(), "0").await.unwrap();
+    let mut events = std::pin::pin!(events);
+
+    write(&api.client().await, &namespace, "seen")
+        .await
+        .unwrap();
+    loop {
+        match events.try_next().await.unwrap() {
+            Some(WatchEvent::Added(map)) if map.name_any() == "map" => break,
+            Some(_) => {}
+            None => panic!("the watch ended"),
+        }
+    }
+    proxy.link.cut().await;
+    let end = tokio::time::timeout(SOON, events.try_next())
+        .await
+        .expect("the watch ends");
+    assert!(!matches!(end, Ok(Some(_))), "{end:?}");
+}
+
+#[tokio::test]
+async fn a_client_can_be_killed_before_its_write_goes_out() {
+    let api = ApiServer::start().await;
+    let namespace = api.namespace("kill").await;
+    let proxy = ApiProxy::start(&api).await;
+    let folder = keeper::folder("kill");
+    let body = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"map"}}"#;
+    let command = |log: &str| {
+        let url = format!(
+            "http://{}/api/v1/namespaces/{namespace}/configmaps",
+            proxy.link.address()
+        );
+        let mut curl = Command::new("curl");
+        curl.args([
+            "-sS",
+            "-X",
+            "POST",
+            "-H",
+            "Content-Type: application/json",
+            "--data",
+            body,
+        ])
+        .args([
+            "-H",
+            &format!("Authorization: Bearer {}", api.admin_token()),
+            &url,
+        ]);
+        Arc::new(Process::start("curl", &mut curl, &folder.path().join(log)))
+    };
+    // The client must be known before its write comes, so the write is held until then.
+    let (tell, told) = std::sync::mpsc::channel::<Arc<Process>>();
+    let kill = move || told.recv_timeout(SOON).unwrap().kill();
+    proxy
+        .writes
+        .on_write(1, When::Before, Action::Run(Box::new(kill)));
+    proxy.writes.on_write(1, When::Before, Action::Drop);
+    let victim = command("victim.log");
+    tell.send(victim.clone()).unwrap();
+
+    let status = victim.exit(SOON).await;
+    assert!(!status.success());
+    assert_eq!(proxy.writes.writes()[0].answered, None);
+    assert!(command("second.log").exit(SOON).await.success());
+}
+
+#[tokio::test]
+async fn the_front_ends_tls_by_name_and_changes_at_run_time() {
+    let upstream = Front::start().await; // any other server does
+    let front = Front::start().await;
+    let host = "mta-sts.example.org";
+    let text = |body: &str| Answer::Body {
+        content_type: "text/plain",
+        body: body.into(),
+    };
+    let site = Site::proxy(upstream.address());
+    front
+        .set(
+            host,
+            site.clone().with_answer(text("a $body; \"with\" all\r\n")),
+        )
+        .await;
+    front
+        .set(
+            "other.example.org",
+            site.clone().with_answer(Answer::Status(404)),
+        )
+        .await;
+
+    let answer = front.get(host, "/.well-known/mta-sts.txt").await.unwrap();
+    assert_eq!(
+        (answer.status, answer.text().as_str()),
+        (200, "a $body; \"with\" all\r\n")
+    );
+    assert_eq!(answer.header("content-type"), "text/plain");
+    assert_eq!(
+        front.get("other.example.org", "/").await.unwrap().status,
+        404
+    );
+    assert!(front.get("unknown.example.org", "/").await.is_err());
+
+    let cases = [
+        (Certificate::Expired, "expired"),
+        (Certificate::NotYetValid, "not valid yet"),
+        (Certificate::WrongName, "not valid for name"),
+        (Certificate::Untrusted, "UnknownIssuer"),
+    ];
+    for (certificate, why) in cases {
+        front
+            .set(host, site.clone().with_certificate(certificate))
+            .await;
+        let error = front.get(host, "/").await.unwrap_err();
+        assert!(error.contains(why), "{certificate:?}: {error}");
+    }
+
+    front
+        .set(
+            host,
+            site.clone()
+                .with_answer(Answer::Redirect("https://example.net/".into())),
+        )
+        .await;
+    let answer = front.get(host, "/").await.unwrap();
+    assert_eq!(
+        (answer.status, answer.header("location")),
+        (302, "https://example.net/")
+    );
+    front.set(host, site.with_answer(Answer::Close)).await;
+    front.get(host, "/").await.unwrap_err();
+
+    front.down();
+    let refused = front.get("other.example.org", "/").await.unwrap_err();
+    assert!(refused.contains("refused"), "{refused}");
+    front.up().await;
+    assert_eq!(
+        front.get("other.example.org", "/").await.unwrap().status,
+        404
+    );
+}
+
+#[tokio::test]
+async fn the_front_proxies_with_the_host_kept() {
+    use axum::{Router, http::HeaderMap, routing::get};
+    let echo = |headers: HeaderMap| async move { headers["host"].to_str().unwrap().to_owned() };
+    let address = ports::loopback(ports::free_port());
+    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+    tokio::spawn(axum::serve(listener, Router::new().route("/", get(echo))).into_future());
+
+    let front = Front::start().await;
+    front.set("mta-sts.example.org", Site::proxy(address)).await;
+    assert_eq!(
+        front.get("mta-sts.example.org", "/").await.unwrap().text(),
+        "mta-sts.example.org"
+    );
+}
+
+#[tokio::test]
+async fn a_process_takes_signals_and_ends() {
+    let folder = keeper::folder("signals");
+    let sleeper = sleeper(folder.path());
+    sleeper.signal("STOP");
+    sleeper.signal("CONT");
+    assert_eq!(sleeper.ended(), None);
+    let status = sleeper.terminate(SOON).await;
+    assert!(!status.success());
+}
+
+#[tokio::test]
+async fn what_a_killed_test_process_has_started_is_gone_too() {
+    let folder = keeper::folder("keeper");
+    let mut test = Command::new(std::env::current_exe().unwrap());
+    test.args([
+        "--ignored",
+        "--exact",
+        "starts_a_process_and_hangs",
+        "--nocapture",
+    ]);
+    let test = Process::start("test", &mut test, &folder.path().join("test.log"));
+    let line = test.logged("started ", SOON).await;
+    let [pid, state] = line
+        .trim_start_matches("started ")
+        .split(' ')
+        .collect::<Vec<_>>()[..]
+    else {
+        panic!("{line}")
+    };
+    let (process, state) = (Path::new("/proc").join(pid), Path::new(state));
+    assert!(process.exists() && state.exists());
+
+    test.kill();
+    eventually("process and folder are gone", SOON, async || {
+        ensure(!process.exists() && !state.exists(), "they are still there")
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "the test above runs it, and kills it"]
+async fn starts_a_process_and_hangs() {
+    let folder = keeper::folder("hangs");
+    let sleeper = sleeper(folder.path());
+    println!("\nstarted {} {}", sleeper.pid(), folder.path().display());
+    std::future::pending::<()>().await;
+}
+
+fn sleeper(folder: &Path) -> Process {
+    let mut command = Command::new("sleep");
+    Process::start("sleep", command.arg("600"), &folder.join("sleep.log"))
+}
