@@ -52,11 +52,18 @@ impl Replica {
             }
         };
         let task = tokio::spawn(elector.run(shutdown));
-        Self { leadership, identity, stop, task }
+        Self {
+            leadership,
+            identity,
+            stop,
+            task,
+        }
     }
 
     async fn acquired(&self) {
-        timeout(SOON, self.leadership.acquired()).await.expect("it becomes the leader in time");
+        timeout(SOON, self.leadership.acquired())
+            .await
+            .expect("it becomes the leader in time");
     }
 
     fn leads(&self) -> bool {
@@ -75,7 +82,10 @@ async fn direct(api: &ApiServer) -> Client {
 }
 
 async fn lease(api: &ApiServer, namespace: &str) -> Lease {
-    Api::namespaced(api.client().await, namespace).get(NAME).await.unwrap()
+    Api::namespaced(api.client().await, namespace)
+        .get(NAME)
+        .await
+        .unwrap()
 }
 
 fn holder(lease: &Lease) -> Option<&str> {
@@ -90,7 +100,10 @@ struct Umpire {
 
 impl Umpire {
     fn watch(replicas: &[&Replica]) -> Self {
-        let all: Vec<_> = replicas.iter().map(|replica| replica.leadership.clone()).collect();
+        let all: Vec<_> = replicas
+            .iter()
+            .map(|replica| replica.leadership.clone())
+            .collect();
         let foul = Arc::new(AtomicBool::new(false));
         let seen = foul.clone();
         let task = tokio::spawn(async move {
@@ -106,7 +119,10 @@ impl Umpire {
 
     fn ask(self) {
         self.task.abort();
-        assert!(!self.foul.load(Ordering::Relaxed), "two replicas held the right to write at once");
+        assert!(
+            !self.foul.load(Ordering::Relaxed),
+            "two replicas held the right to write at once"
+        );
     }
 }
 
@@ -156,7 +172,10 @@ async fn a_leader_that_shuts_down_hands_over_at_once() {
     first.acquired().await;
     let second = Replica::start(direct(api).await, &namespace, "two");
     let umpire = Umpire::watch(&[&first, &second]);
-    assert_eq!(holder(&lease(api, &namespace).await), Some(first.identity.as_str()));
+    assert_eq!(
+        holder(&lease(api, &namespace).await),
+        Some(first.identity.as_str())
+    );
 
     let transitions = |lease: Lease| lease.spec.unwrap().lease_transitions;
     assert!(first.leads() && !second.leads());
@@ -166,7 +185,11 @@ async fn a_leader_that_shuts_down_hands_over_at_once() {
     first.task.await.unwrap().unwrap();
     assert_eq!(first.leadership.deadline(), None);
     second.acquired().await;
-    assert!(begun.elapsed() < TIMING.lease, "it waited for {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < TIMING.lease,
+        "it waited for {:?}",
+        begun.elapsed()
+    );
     let after = lease(api, &namespace).await;
     assert_eq!(holder(&after), Some(second.identity.as_str()));
     assert_eq!(transitions(after), Some(1));
@@ -202,12 +225,20 @@ async fn a_leader_that_is_cut_off_stops_before_another_starts() {
 
     way.cut();
     let begun = Instant::now();
-    timeout(SOON, first.leadership.lost()).await.expect("it notices");
+    timeout(SOON, first.leadership.lost())
+        .await
+        .expect("it notices");
     let lost = begun.elapsed();
-    assert!(lost <= TIMING.renew + Duration::from_millis(500), "it took {lost:?}");
+    assert!(
+        lost <= TIMING.renew + Duration::from_millis(500),
+        "it took {lost:?}"
+    );
     assert!(!second.leads());
     second.acquired().await;
-    assert_eq!(first.task.await.unwrap(), Err(LeaseError::NotRenewed(TIMING.renew)));
+    assert_eq!(
+        first.task.await.unwrap(),
+        Err(LeaseError::NotRenewed(TIMING.renew))
+    );
     umpire.ask();
 }
 
@@ -222,9 +253,14 @@ async fn without_an_api_server_nobody_leads() {
 
     api.kill();
     let begun = Instant::now();
-    timeout(SOON, first.leadership.lost()).await.expect("it notices");
+    timeout(SOON, first.leadership.lost())
+        .await
+        .expect("it notices");
     assert!(begun.elapsed() <= TIMING.renew + Duration::from_millis(500));
-    assert!(matches!(first.task.await.unwrap(), Err(LeaseError::NotRenewed(_))));
+    assert!(matches!(
+        first.task.await.unwrap(),
+        Err(LeaseError::NotRenewed(_))
+    ));
     assert!(!second.leads());
 
     api.restart().await;
@@ -242,17 +278,31 @@ async fn a_lease_that_is_taken_or_deleted_by_hand_ends_the_leader() {
     taken.acquired().await;
     let patch = json!({"spec": {"holderIdentity": "somebody"}});
     let params = PatchParams::default();
-    leases(&namespace).await.patch(NAME, &params, &Patch::Merge(&patch)).await.unwrap();
+    leases(&namespace)
+        .await
+        .patch(NAME, &params, &Patch::Merge(&patch))
+        .await
+        .unwrap();
     let somebody = Some("somebody".to_owned());
-    let end = timeout(SOON, taken.task).await.expect("it notices").unwrap();
+    let end = timeout(SOON, taken.task)
+        .await
+        .expect("it notices")
+        .unwrap();
     assert_eq!(end, Err(LeaseError::TakenAway { holder: somebody }));
     assert_eq!(taken.leadership.deadline(), None);
 
     let namespace = api.namespace("lease").await;
     let deleted = Replica::start(direct(api).await, &namespace, "one");
     deleted.acquired().await;
-    leases(&namespace).await.delete(NAME, &DeleteParams::default()).await.unwrap();
-    let end = timeout(SOON, deleted.task).await.expect("it notices").unwrap();
+    leases(&namespace)
+        .await
+        .delete(NAME, &DeleteParams::default())
+        .await
+        .unwrap();
+    let end = timeout(SOON, deleted.task)
+        .await
+        .expect("it notices")
+        .unwrap();
     assert_eq!(end, Err(LeaseError::TakenAway { holder: None }));
 }
 
@@ -268,7 +318,10 @@ async fn a_lease_that_others_annotate_stays_with_its_leader() {
     while begun.elapsed() < TIMING.renew + Duration::from_secs(1) {
         count += 1;
         let patch = json!({"metadata": {"annotations": {"example.org/count": count.to_string()}}});
-        leases.patch(NAME, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+        leases
+            .patch(NAME, &PatchParams::default(), &Patch::Merge(&patch))
+            .await
+            .unwrap();
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(leader.leads(), "after {count} annotations");
     }
