@@ -339,6 +339,27 @@ async fn each_request_gets_its_own_hosts_policy_or_an_error() {
 }
 
 #[tokio::test]
+async fn other_protocols_are_closed_and_the_server_goes_on() {
+    let server = Server::start(Limits::default()).await;
+    let noise: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+    for (case, bytes) in [
+        (
+            "HTTP/2",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec(),
+        ),
+        ("HTTP/0.9", b"GET /.well-known/mta-sts.txt\r\n".to_vec()),
+        ("noise", noise),
+    ] {
+        let response = server.ask(bytes).await;
+        assert!(!statuses(&response).contains(&200), "{case}: {response}");
+    }
+    assert_eq!(
+        statuses(&server.ask(get("mta-sts.example.org")).await),
+        [200]
+    );
+}
+
+#[tokio::test]
 async fn what_comes_after_a_doubtful_request_is_never_a_request() {
     let server = Server::start(Limits::default()).await;
     let hidden = get("mta-sts.example.com");
