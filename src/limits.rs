@@ -24,3 +24,10 @@ pub const SPEC_LIST_COUNT: usize = 32;
 
 /// Longest value of an Ingress annotation in bytes: a host, a list of addresses, a class.
 pub const SPEC_ANNOTATION_BYTES: usize = 1024;
+
+/// Most findings that are kept of one input, and most issues of one body or record: more helps
+/// nobody, and a hostile file of nothing but line ends would fill the memory with them.
+pub const FINDINGS_COUNT: usize = 1000;
+
+/// Largest record file that `lint` reads: a DNS answer has at most 65535 bytes.
+pub const RECORD_FILE_BYTES: usize = 64 * 1024;
