@@ -1,1 +1,5 @@
-//! TODO
+//! The commands.
+
+pub mod lint;
+mod manifest;
+pub mod output;
