@@ -190,6 +190,10 @@ impl Reader {
     /// The version is wrong; an id that is plainly wrong too is worth telling at once.
     fn without_version(&mut self, text: &[u8]) {
         self.note(0, RecordIssue::Version { expected: PREFIX });
+        // Semicolons escaped as in a zone file: the id is not what is wrong.
+        if text.contains(&b'\\') {
+            return;
+        }
         let found = txt_fields::split(text, 0);
         if let Some(id) = found.fields.into_iter().find(|field| field.name == b"id") {
             self.field(text, id);
