@@ -127,9 +127,11 @@ impl Front {
             None => return, // the next up() reads it
         }
         self.up_to_date().await;
-        eventually("the worker with the old configuration is gone", START, async || {
-            ensure(self.workers_ended() > before, "it still runs")
-        })
+        eventually(
+            "the worker with the old configuration is gone",
+            START,
+            async || ensure(self.workers_ended() > before, "it still runs"),
+        )
         .await;
     }
 

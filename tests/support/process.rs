@@ -83,7 +83,9 @@ impl Process {
             return;
         }
         let group = format!("-{}", self.pid);
-        let _ = Command::new("sh").args(["-c", "kill -KILL \"$0\"", &group]).status();
+        let _ = Command::new("sh")
+            .args(["-c", "kill -KILL \"$0\"", &group])
+            .status();
         let _ = self.child().wait();
         keeper::spare(self.pid);
     }
