@@ -24,7 +24,7 @@ pub struct ControllerArgs {
     #[arg(long, env = "MTA_STS_LEASE_NAME", default_value = "mta-sts-operator")]
     pub lease_name: String,
 
-    /// Name of this replica in the Lease; default: the host name and a random part
+    /// Name of this replica in the Lease; default: the host name
     #[arg(long, env = "MTA_STS_IDENTITY")]
     pub identity: Option<String>,
 
@@ -38,7 +38,12 @@ pub struct ControllerArgs {
     pub policy_port: String,
 
     /// A policy server outside of the cluster; given once or more it replaces the EndpointSlices
-    #[arg(long = "policy-endpoint", value_name = "ADDR:PORT", env = "MTA_STS_POLICY_ENDPOINTS", value_delimiter = ',')]
+    #[arg(
+        long = "policy-endpoint",
+        value_name = "ADDR:PORT",
+        env = "MTA_STS_POLICY_ENDPOINTS",
+        value_delimiter = ','
+    )]
     pub policy_endpoints: Vec<SocketAddr>,
 
     /// Whether the public URL has to be seen before an id is announced; InCluster where this
@@ -47,7 +52,12 @@ pub struct ControllerArgs {
     pub public_gate: PublicGate,
 
     /// Connect to ADDR:PORT instead of HOST:PORT, as curl does
-    #[arg(long = "connect-to", value_name = "HOST:PORT:ADDR:PORT", env = "MTA_STS_CONNECT_TO", value_delimiter = ',')]
+    #[arg(
+        long = "connect-to",
+        value_name = "HOST:PORT:ADDR:PORT",
+        env = "MTA_STS_CONNECT_TO",
+        value_delimiter = ','
+    )]
     pub connect_to: Vec<ConnectTo>,
 
     /// Certificates that are trusted beside the system's, in PEM
@@ -55,7 +65,12 @@ pub struct ControllerArgs {
     pub ca_file: Option<PathBuf>,
 
     /// A private network whose addresses may be probed and written to
-    #[arg(long = "allow-target", value_name = "CIDR", env = "MTA_STS_ALLOW_TARGETS", value_delimiter = ',')]
+    #[arg(
+        long = "allow-target",
+        value_name = "CIDR",
+        env = "MTA_STS_ALLOW_TARGETS",
+        value_delimiter = ','
+    )]
     pub allow_targets: Vec<IpNet>,
 
     /// Whom to ask whether a record is out: the zone's authoritative servers, or the resolver
@@ -63,15 +78,30 @@ pub struct ControllerArgs {
     pub dns_verify: DnsVerify,
 
     /// The authoritative servers of a zone, for split horizon; default: found from the root
-    #[arg(long = "authoritative", value_name = "ZONE=ADDR[:PORT][,…]", env = "MTA_STS_AUTHORITATIVE", value_delimiter = ';')]
+    #[arg(
+        long = "authoritative",
+        value_name = "ZONE=ADDR[:PORT][,…]",
+        env = "MTA_STS_AUTHORITATIVE",
+        value_delimiter = ';'
+    )]
     pub authoritative: Vec<String>,
 
     /// A resolver; default: those of /etc/resolv.conf
-    #[arg(long = "resolver", value_name = "ADDR[:PORT]", env = "MTA_STS_RESOLVERS", value_delimiter = ',')]
+    #[arg(
+        long = "resolver",
+        value_name = "ADDR[:PORT]",
+        env = "MTA_STS_RESOLVERS",
+        value_delimiter = ','
+    )]
     pub resolvers: Vec<String>,
 
     /// A root name server, for a private root; default: the Internet's
-    #[arg(long = "dns-root", value_name = "ADDR[:PORT]", env = "MTA_STS_DNS_ROOTS", value_delimiter = ',')]
+    #[arg(
+        long = "dns-root",
+        value_name = "ADDR[:PORT]",
+        env = "MTA_STS_DNS_ROOTS",
+        value_delimiter = ','
+    )]
     pub dns_roots: Vec<String>,
 
     /// ClusterDnsProvider of the policies that name none; without one their records are set by
@@ -84,7 +114,12 @@ pub struct ControllerArgs {
     pub default_ingress_class: Option<String>,
 
     /// Prefix of the annotations that a policy may put on its Ingress
-    #[arg(long = "allow-annotation", value_name = "PREFIX", env = "MTA_STS_ALLOW_ANNOTATIONS", value_delimiter = ',')]
+    #[arg(
+        long = "allow-annotation",
+        value_name = "PREFIX",
+        env = "MTA_STS_ALLOW_ANNOTATIONS",
+        value_delimiter = ','
+    )]
     pub allow_annotations: Vec<String>,
 
     /// Whether a namespaced DnsProvider may name a server with a private address
@@ -126,4 +161,13 @@ pub enum DnsVerify {
     Authoritative,
     /// The resolver.
     Resolver,
+}
+
+impl From<DnsVerify> for crate::probe::dns::DnsVerify {
+    fn from(verify: DnsVerify) -> Self {
+        match verify {
+            DnsVerify::Authoritative => Self::Authoritative,
+            DnsVerify::Resolver => Self::Resolver,
+        }
+    }
 }

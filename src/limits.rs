@@ -195,3 +195,9 @@ pub const RETIRED_TTL: u32 = 300;
 pub const PROVIDER_CHECK_TIME: Duration = Duration::from_secs(600);
 /// See [`PROVIDER_CHECK_TIME`]. Secrets are not watched, so a mended one is found by looking.
 pub const PROVIDER_RECHECK_TIME: Duration = Duration::from_secs(15);
+
+/// Zones in a provider's status.
+pub const STATUS_ZONES: usize = 100;
+
+/// Connections of the admin listener: kubelet, Prometheus, a person.
+pub const ADMIN_CONNECTIONS: usize = 64;

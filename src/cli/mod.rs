@@ -1,3 +1,4 @@
 //! The commands.
 
 pub mod crds;
+pub mod log;

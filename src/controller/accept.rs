@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 
 use super::caches::{Caches, holdings};
 use super::context::Context;
@@ -137,7 +137,11 @@ fn desired(policy: &MtaStsPolicy) -> Result<(Desired, Vec<Finding>), Rejected> {
 
 /// The rules that the schema also has: for objects that were stored before a rule existed.
 fn lint(spec: &MtaStsPolicySpec) -> Vec<Finding> {
-    let names: Vec<String> = spec.mx_presets.iter().map(|p| p.name().to_owned()).collect();
+    let names: Vec<String> = spec
+        .mx_presets
+        .iter()
+        .map(|p| p.name().to_owned())
+        .collect();
     let hosting = &spec.hosting;
     lint_spec(&SpecFields {
         domain: &spec.domain,
@@ -145,13 +149,17 @@ fn lint(spec: &MtaStsPolicySpec) -> Vec<Finding> {
         mx: &spec.mx,
         mx_presets: &names,
         max_age_seconds: spec.max_age_seconds,
-        provider: spec.dns.provider_ref.as_ref().map(|reference| SpecProvider {
-            kind: Some(match reference.kind {
-                ProviderKind::DnsProvider => "DnsProvider",
-                ProviderKind::ClusterDnsProvider => "ClusterDnsProvider",
+        provider: spec
+            .dns
+            .provider_ref
+            .as_ref()
+            .map(|reference| SpecProvider {
+                kind: Some(match reference.kind {
+                    ProviderKind::DnsProvider => "DnsProvider",
+                    ProviderKind::ClusterDnsProvider => "ClusterDnsProvider",
+                }),
+                name: &reference.name,
             }),
-            name: &reference.name,
-        }),
         ttl_seconds: Some(spec.dns.ttl_seconds),
         hosting: Some(SpecHosting {
             ingress: hosting.ingress.as_ref().map(ingress_fields),
@@ -275,7 +283,10 @@ fn own(
         .collect();
     match claim(&me, &others, &holdings(&caches.records)) {
         Claim::Owned => Ok(()),
-        Claim::Conflict { with, domain: theirs } => Err(conflict(domain, &with, &theirs)),
+        Claim::Conflict {
+            with,
+            domain: theirs,
+        } => Err(conflict(domain, &with, &theirs)),
     }
 }
 
@@ -503,7 +514,12 @@ mod tests {
         for (case, list, name, allowed) in [
             ("itself", zones(&["example.org"]), "example.org", true),
             ("below", zones(&["example.org"]), "a.b.example.org", true),
-            ("only alike", zones(&["example.org"]), "badexample.org", false),
+            (
+                "only alike",
+                zones(&["example.org"]),
+                "badexample.org",
+                false,
+            ),
             ("all", zones(&["*"]), "example.net", true),
             ("none given", zones(&[]), "example.net", true),
             ("another", zones(&["example.org"]), "example.net", false),

@@ -94,7 +94,11 @@ where
 }
 
 /// Starts all watches. The caches fill while the streams are polled.
-pub(super) fn start(client: &Client, namespace: &str, service: &str) -> (Caches, Triggers, Streams) {
+pub(super) fn start(
+    client: &Client,
+    namespace: &str,
+    service: &str,
+) -> (Caches, Triggers, Streams) {
     let any = watcher::Config::default;
     let (policies, policy_stream) = watch(Api::<GuardedPolicy>::all(client.clone()), any());
     let (records, record_stream) = watch(
@@ -128,7 +132,9 @@ pub(super) fn start(client: &Client, namespace: &str, service: &str) -> (Caches,
     };
 
     let told = tell.clone();
-    follow("records", record_stream, move |record| told.of_record(&record));
+    follow("records", record_stream, move |record| {
+        told.of_record(&record)
+    });
     let own = namespace.to_owned();
     let told = tell.clone();
     follow("ingresses", ingress_stream, move |ingress| {

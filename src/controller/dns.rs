@@ -364,7 +364,9 @@ fn record_set(ttl: u32, values: BTreeSet<RecordValue>) -> Option<RecordSet> {
 
 fn is_unrelated(value: &RecordValue, installation: &InstallationId) -> bool {
     let octets = value.txt_octets().unwrap_or_default();
-    !TxtSet::classify(&[octets], installation).unrelated().is_empty()
+    !TxtSet::classify(&[octets], installation)
+        .unrelated()
+        .is_empty()
 }
 
 fn cname_value(address: &Address) -> Option<RecordValue> {

@@ -5,7 +5,7 @@ use crate::lifecycle::RecordError;
 
 /// Why a reconcile ends early.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(super) enum Error {
     /// The API server refused or failed.
     #[error("the API server: {0}")]
     Api(#[source] Box<kube::Error>),
@@ -22,7 +22,7 @@ pub enum Error {
 
 /// How a failed reconcile goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ErrorClass {
+pub(super) enum ErrorClass {
     /// At once: the world has changed.
     Again,
     /// With back-off.
@@ -31,7 +31,7 @@ pub enum ErrorClass {
 
 impl Error {
     /// The metric label.
-    pub fn label(&self) -> &'static str {
+    pub(super) fn label(&self) -> &'static str {
         match self {
             Self::Api(_) => "api",
             Self::Conflict(_) => "conflict",
@@ -41,7 +41,7 @@ impl Error {
     }
 
     /// How it goes on.
-    pub fn class(&self) -> ErrorClass {
+    pub(super) fn class(&self) -> ErrorClass {
         match self {
             Self::Conflict(_) => ErrorClass::Again,
             _ => ErrorClass::Retry,
@@ -65,7 +65,7 @@ impl From<kube::Error> for Error {
 
 /// Why the DNS provider cannot be used, or what it answered.
 #[derive(Debug, thiserror::Error)]
-pub enum ProviderError {
+pub(super) enum ProviderError {
     /// The Secret is not there.
     #[error("the Secret {namespace}/{name} does not exist: create it, or correct tsig.secretRef")]
     SecretMissing {
@@ -144,7 +144,7 @@ pub enum ProviderError {
 
 impl ProviderError {
     /// The metric label.
-    pub fn label(&self) -> &'static str {
+    pub(super) fn label(&self) -> &'static str {
         match self {
             Self::SecretMissing { .. } => "secret-missing",
             Self::SecretUnlabelled { .. } => "secret-unlabelled",
@@ -160,7 +160,7 @@ impl ProviderError {
     }
 
     /// Whether it may pass by itself.
-    pub fn class(&self) -> DnsErrorClass {
+    pub(super) fn class(&self) -> DnsErrorClass {
         match self {
             Self::Dns(error) => error.class(),
             Self::Api(_) | Self::ServerUnresolved { .. } => DnsErrorClass::Retry,

@@ -93,7 +93,12 @@ fn address(name: &HostName, answer: &PublicAnswer, now: Timestamp, findings: &mu
         }
         PublicOutcome::Unreachable(_) => {}
     }
-    findings.extend(answer.certificate.iter().map(|problem| certificate(&subject, *problem)));
+    findings.extend(
+        answer
+            .certificate
+            .iter()
+            .map(|problem| certificate(&subject, *problem)),
+    );
     findings.extend(expiring(&subject, answer, now));
 }
 
@@ -186,7 +191,9 @@ fn early(report: &Report, record: &Record, findings: &mut Vec<Finding>) {
                     &endpoint.address,
                     "the id is announced and this policy server serves an older body",
                 )
-                .with_remedy("look at the log of this policy server; restart it if its watch is stuck"),
+                .with_remedy(
+                    "look at the log of this policy server; restart it if its watch is stuck",
+                ),
             );
         }
     }
@@ -224,10 +231,14 @@ fn coverage(domain: &Domain, record: &Record, mx: &MxSeen, findings: &mut Vec<Fi
             for host in bare {
                 let nearest = nearest(host, &record.publication.current.mx);
                 findings.push(
-                    Finding::new(Code::MxUncovered, host.as_str(), "this live MX matches no pattern of the policy")
-                        .with_severity(severity)
-                        .with_evidence(&nearest)
-                        .with_remedy(&format!("add {host} to spec.mx")),
+                    Finding::new(
+                        Code::MxUncovered,
+                        host.as_str(),
+                        "this live MX matches no pattern of the policy",
+                    )
+                    .with_severity(severity)
+                    .with_evidence(&nearest)
+                    .with_remedy(&format!("add {host} to spec.mx")),
                 );
             }
         }
@@ -253,9 +264,9 @@ fn nearest(host: &HostName, patterns: &[MxPattern]) -> String {
         ours.zip(theirs).take_while(|(a, b)| a == b).count()
     };
     match patterns.iter().max_by_key(|pattern| shared(pattern)) {
-        Some(pattern) if pattern.is_wildcard() && host.is_below(pattern.host()) => format!(
-            "the nearest pattern is {pattern}, whose * stands for exactly one label"
-        ),
+        Some(pattern) if pattern.is_wildcard() && host.is_below(pattern.host()) => {
+            format!("the nearest pattern is {pattern}, whose * stands for exactly one label")
+        }
         Some(pattern) => format!("the nearest pattern is {pattern}"),
         None => "the policy has no pattern".to_owned(),
     }

@@ -115,7 +115,9 @@ pub(super) async fn ensure(
         .await
     {
         Ok(_) => Ok(Ok(())),
-        Err(kube::Error::Api(status)) if (400..500).contains(&status.code) && status.code != 409 => {
+        Err(kube::Error::Api(status))
+            if (400..500).contains(&status.code) && status.code != 409 =>
+        {
             Ok(Err(status.message.clone()))
         }
         Err(error) => Err(error.into()),
@@ -153,9 +155,9 @@ pub(super) fn reported_address(context: &Context, domain: &Domain) -> Vec<Addres
         .flat_map(|balancer| balancer.ingress.iter().flatten())
         .collect();
     let name = entries.iter().find_map(|entry| entry.hostname.as_deref());
-    if let Some(name) = name.and_then(|name| {
-        crate::protocol::HostName::parse_any_case(name.trim_end_matches('.')).ok()
-    }) {
+    if let Some(name) = name
+        .and_then(|name| crate::protocol::HostName::parse_any_case(name.trim_end_matches('.')).ok())
+    {
         return vec![Address::Cname(name.to_string())];
     }
     entries

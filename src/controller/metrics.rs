@@ -54,7 +54,7 @@ struct IdLabels {
 
 /// The controller's metrics. Series with a domain exist only for domains that have a record or
 /// an object, and go with them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Metrics {
     reconciles: Family<OutcomeLabel, Counter>,
     steps: Family<StepLabel, Histogram, fn() -> Histogram>,
@@ -69,14 +69,24 @@ pub(super) struct Metrics {
 }
 
 fn buckets() -> Histogram {
-    Histogram::new([0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0])
+    Histogram::new([
+        0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0,
+    ])
 }
 
 impl Metrics {
     pub(super) fn new() -> Self {
         Self {
+            reconciles: Family::default(),
             steps: Family::new_with_constructor(buckets as fn() -> Histogram),
-            ..Self::default()
+            provider_calls: Family::default(),
+            ready: Family::default(),
+            policy: Family::default(),
+            certificate: Family::default(),
+            announced: Arc::default(),
+            retiring: Family::default(),
+            orphaned: Family::default(),
+            leader: Gauge::default(),
         }
     }
 
@@ -84,7 +94,11 @@ impl Metrics {
     pub(super) fn registry(&self) -> Registry {
         let mut registry = Registry::with_prefix("mta_sts");
         let r = &mut registry;
-        r.register("reconciles", "Reconciles by outcome", self.reconciles.clone());
+        r.register(
+            "reconciles",
+            "Reconciles by outcome",
+            self.reconciles.clone(),
+        );
         r.register_with_unit(
             "publish_step_duration",
             "From the decision to the end of each step of a publication",
@@ -96,7 +110,11 @@ impl Metrics {
             "Calls to DNS providers by result",
             self.provider_calls.clone(),
         );
-        r.register("policy_ready", "1 if the policy's condition Ready is True", self.ready.clone());
+        r.register(
+            "policy_ready",
+            "1 if the policy's condition Ready is True",
+            self.ready.clone(),
+        );
         r.register(
             "policy_info",
             "Always 1; the label id is the announced policy id",
@@ -108,9 +126,21 @@ impl Metrics {
             Unit::Seconds,
             self.certificate.clone(),
         );
-        r.register("retiring", "1 for a domain on its way out", self.retiring.clone());
-        r.register("orphaned", "1 for a record whose object is missing", self.orphaned.clone());
-        r.register("leader", "1 if this replica is the leader", self.leader.clone());
+        r.register(
+            "retiring",
+            "1 for a domain on its way out",
+            self.retiring.clone(),
+        );
+        r.register(
+            "orphaned",
+            "1 for a record whose object is missing",
+            self.orphaned.clone(),
+        );
+        r.register(
+            "leader",
+            "1 if this replica is the leader",
+            self.leader.clone(),
+        );
         registry
     }
 
@@ -148,7 +178,10 @@ impl Metrics {
             domain: domain.to_string(),
             id: id.to_string(),
         };
-        let mut announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut announced = self
+            .announced
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let before = match id {
             Some(id) => announced.insert(domain.clone(), id.clone()),
             None => announced.remove(domain),
@@ -189,7 +222,12 @@ impl Metrics {
     pub(super) fn forget(&self, domain: &Domain) {
         let label = domain_label(domain);
         self.announced(domain, None);
-        for family in [&self.ready, &self.certificate, &self.retiring, &self.orphaned] {
+        for family in [
+            &self.ready,
+            &self.certificate,
+            &self.retiring,
+            &self.orphaned,
+        ] {
             family.remove(&label);
         }
     }

@@ -20,11 +20,11 @@ use crate::lifecycle::publish::{
 use crate::lifecycle::txt::TxtSet;
 use crate::lifecycle::{Address, Record};
 use crate::limits;
-use crate::probe::dns::{
-    Answer, LookupError, RecordData, RecordType, ServerAnswer, WildcardGuard,
-};
+use crate::probe::dns::{Answer, LookupError, RecordData, RecordType, ServerAnswer, WildcardGuard};
 use crate::probe::endpoint::fetch_endpoint;
-use crate::probe::policy_host::{PolicyHostAnswer, PolicyHostRequest, PolicyResponse, fetch_policy};
+use crate::probe::policy_host::{
+    PolicyHostAnswer, PolicyHostRequest, PolicyResponse, fetch_policy,
+};
 use crate::probe::tls::{TlsProblem, TlsVerdict};
 use crate::protocol::{Domain, HostName, Policy, PolicyId, Sha256Digest, StsRecord};
 
@@ -90,10 +90,7 @@ impl DnsSeen {
 pub(super) async fn dns_seen(context: &Context, accepted: &Accepted) -> DnsSeen {
     let domain = &accepted.desired.domain;
     let record_name = domain.sts_record_name();
-    let (servers, mx) = tokio::join!(
-        txt_servers(context, &record_name),
-        mx_seen(context, domain),
-    );
+    let (servers, mx) = tokio::join!(txt_servers(context, &record_name), mx_seen(context, domain),);
     let now = clock::now();
     let (txt_name, servers, lookup_error) = match servers {
         Ok((name, servers)) => (name, servers, None),
@@ -137,6 +134,7 @@ async fn txt_servers(
     }
     Err(LookupError::ChainTooLong {
         name: record_name.to_owned(),
+        limit: limits::DNS_CHAIN,
     })
 }
 
@@ -215,7 +213,9 @@ pub(super) async fn shadows_wildcard(
     domain: &Domain,
 ) -> Result<Option<Vec<String>>, LookupError> {
     match context.dns.wildcard_guard(domain.as_str()).await? {
-        WildcardGuard::Synthesised { mx } => Ok(Some(mx)),
+        WildcardGuard::Synthesised { mx } => {
+            Ok(Some(mx.into_iter().map(|host| host.exchange).collect()))
+        }
         _ => Ok(None),
     }
 }
@@ -322,7 +322,11 @@ fn slice_addresses(slice: &EndpointSlice, wanted: &str) -> Vec<SocketAddr> {
         })
         .flat_map(|endpoint| &endpoint.addresses)
         .filter_map(|address| address.parse::<IpAddr>().ok())
-        .flat_map(|address| ports.iter().map(move |port| SocketAddr::new(address, *port)))
+        .flat_map(|address| {
+            ports
+                .iter()
+                .map(move |port| SocketAddr::new(address, *port))
+        })
         .collect()
 }
 

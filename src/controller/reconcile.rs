@@ -111,11 +111,7 @@ pub(super) async fn reconcile(
 }
 
 /// What to do after a reconcile that failed.
-pub(super) fn error_policy(
-    object: Arc<GuardedPolicy>,
-    error: &Error,
-    _: Arc<Context>,
-) -> Action {
+pub(super) fn error_policy(object: Arc<GuardedPolicy>, error: &Error, _: Arc<Context>) -> Action {
     let after = match error.class() {
         ErrorClass::Again => Duration::from_millis(200),
         ErrorClass::Retry => Duration::from_secs(5),
@@ -252,8 +248,7 @@ async fn pass(
 fn owned_by_another(stored: Option<&Stored>, accepted: &Accepted) -> Option<Rejected> {
     let publication = stored?.publication()?;
     let owner = &publication.owner;
-    let mine =
-        owner.namespace == accepted.owner.namespace && owner.name == accepted.owner.name;
+    let mine = owner.namespace == accepted.owner.namespace && owner.name == accepted.owner.name;
     let free = publication.retiring.is_some();
     (!mine && !free).then(|| {
         let with = format!("{}/{}", owner.namespace, owner.name);
@@ -457,10 +452,12 @@ async fn address(
     if desired.address == AddressWish::LeaveAlone {
         return Ok(State(AddressState::NotOurs));
     }
-    let shown = noted.addresses_confirmed_at.map(|since| AddressState::Shown {
-        since,
-        previous_ttl: noted.addresses_previous_ttl,
-    });
+    let shown = noted
+        .addresses_confirmed_at
+        .map(|since| AddressState::Shown {
+            since,
+            previous_ttl: noted.addresses_previous_ttl,
+        });
     let wanted = &report.wanted_addresses;
     if wanted.is_empty() {
         return Ok(State(AddressState::Unknown));
@@ -547,13 +544,13 @@ fn note_fresh(context: &Context, record: &Record, progress: &Progress, now: Time
         Served::Yes | Served::No(NotServed::Cached(_))
     );
     let id = &record.publication.current.id;
-    context.memory.of(&record.publication.domain, |memory| {
-        match &memory.fresh {
+    context
+        .memory
+        .of(&record.publication.domain, |memory| match &memory.fresh {
             Some((known, _)) if known == id => {}
             _ if fresh => memory.fresh = Some((id.clone(), now)),
             _ => {}
-        }
-    });
+        });
 }
 
 /// Everything that carrying out the due step needs.
@@ -591,17 +588,19 @@ impl Due<'_> {
 
     async fn write(&self, record: &Record) -> Result<Next, Error> {
         self.context.permit()?;
-        self.context.records.write(Some(self.stored), record).await?;
+        self.context
+            .records
+            .write(Some(self.stored), record)
+            .await?;
         Ok(Next::Again)
     }
 
     fn wait(&self, what: &str, now: Timestamp) -> Next {
         let domain = &self.record.publication.domain;
         let id = &self.record.publication.current.id;
-        let since = self
-            .context
-            .memory
-            .of(domain, |memory| memory.waiting_since(&format!("{what} {id}"), now));
+        let since = self.context.memory.of(domain, |memory| {
+            memory.waiting_since(&format!("{what} {id}"), now)
+        });
         Next::Wait(back_off(Some(since), Duration::from_secs(60)))
     }
 
@@ -636,7 +635,10 @@ impl Due<'_> {
             return Ok(self.wait("drift", now));
         }
         let ttl = self.accepted.desired.ttl;
-        match view.write_txt(self.context, Some(&announced.id), ttl).await? {
+        match view
+            .write_txt(self.context, Some(&announced.id), ttl)
+            .await?
+        {
             Ok(Swap::Done | Swap::Conflict) => {
                 self.context.metrics.step("txt", announced.at, now);
                 Ok(Next::Again)
@@ -674,7 +676,14 @@ impl Due<'_> {
             publication.current.id, publication.current.mode
         );
         tracing::info!(domain = %publication.domain, id = %publication.current.id, "published");
-        events::tell(self.context, self.policy, EventType::Normal, "Published", &note).await;
+        events::tell(
+            self.context,
+            self.policy,
+            EventType::Normal,
+            "Published",
+            &note,
+        )
+        .await;
         Ok(next)
     }
 
@@ -693,7 +702,10 @@ impl Due<'_> {
         }
         if let (Some(Ok(view)), None) = (&self.dns.provider, &report.hold) {
             if view.txt_ttl().is_some_and(|present| present != ttl) {
-                match view.write_txt(self.context, Some(&announced.id), ttl).await? {
+                match view
+                    .write_txt(self.context, Some(&announced.id), ttl)
+                    .await?
+                {
                     Ok(_) => return Ok(Next::Again),
                     Err(error) => report.hold = Some(provider_hold(&error)),
                 }
@@ -703,8 +715,13 @@ impl Due<'_> {
             return Ok(self.wait("heal", now));
         }
         let domain = &self.record.publication.domain;
-        self.context.memory.of(domain, |memory| memory.waiting = None);
-        Ok(Next::Wait(jittered(self.context.settings.probe_interval(), domain)))
+        self.context
+            .memory
+            .of(domain, |memory| memory.waiting = None);
+        Ok(Next::Wait(jittered(
+            self.context.settings.probe_interval(),
+            domain,
+        )))
     }
 }
 

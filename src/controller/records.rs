@@ -39,10 +39,9 @@ impl Stored {
         let data = object.data.clone().unwrap_or_default();
         let content = match Record::from_data(&data) {
             Ok(record) => Content::Good(Box::new(record)),
-            Err(RecordError::BodyChanged { publication, .. }) => Content::Edited(
-                publication,
-                data.get(BODY_KEY).cloned().unwrap_or_default(),
-            ),
+            Err(RecordError::BodyChanged { publication, .. }) => {
+                Content::Edited(publication, data.get(BODY_KEY).cloned().unwrap_or_default())
+            }
             Err(error) => Content::Unreadable(error.to_string()),
         };
         Self { object, content }
@@ -73,13 +72,22 @@ pub(super) struct Records {
 }
 
 impl Records {
+    /// The API of the ConfigMaps themselves.
+    pub(super) fn api(&self) -> Api<ConfigMap> {
+        self.api.clone()
+    }
+
     pub(super) fn new(api: Api<ConfigMap>) -> Self {
         Self { api }
     }
 
     /// The record of a domain, as the API server has it now, not as a cache remembers it.
     pub(super) async fn read(&self, domain: &Domain) -> Result<Option<Stored>, Error> {
-        Ok(self.api.get_opt(&object_name(domain)).await?.map(Stored::read))
+        Ok(self
+            .api
+            .get_opt(&object_name(domain))
+            .await?
+            .map(Stored::read))
     }
 
     /// Writes a record in place of what was read: nothing, or exactly that version.
@@ -125,7 +133,9 @@ impl Records {
 
 /// Labels and annotations of other people stay; ours are set.
 fn metadata(name: &str, domain: &Domain, before: Option<&ConfigMap>) -> ObjectMeta {
-    let old = before.map(|object| object.metadata.clone()).unwrap_or_default();
+    let old = before
+        .map(|object| object.metadata.clone())
+        .unwrap_or_default();
     let mut labels = old.labels.unwrap_or_default();
     labels.extend(object_labels(RECORD_ROLE));
     let mut annotations = old.annotations.unwrap_or_default();

@@ -32,8 +32,12 @@ pub(super) async fn reconcile(
         return Ok(Action::await_change());
     };
     let domain = publication.domain.clone();
-    context.metrics.retiring(&domain, publication.retiring.is_some());
-    context.metrics.orphaned(&domain, is_orphan(&context, &publication));
+    context
+        .metrics
+        .retiring(&domain, publication.retiring.is_some());
+    context
+        .metrics
+        .orphaned(&domain, is_orphan(&context, &publication));
     if publication.retiring.is_none() {
         // An orphan is served and told, never retired by itself.
         return Ok(Action::requeue(Duration::from_secs(300)));
@@ -87,17 +91,17 @@ async fn step(context: &Context, stored: &Stored, record: &Record) -> Result<Act
 
 /// When no resolver remembers the TXT record any more.
 fn end_of_ttl(publication: &Publication, gone_at: Timestamp) -> Timestamp {
-    let ttl = publication.announced.as_ref().map_or(0, |announced| announced.ttl);
+    let ttl = publication
+        .announced
+        .as_ref()
+        .map_or(0, |announced| announced.ttl);
     gone_at
         .checked_add(SignedDuration::from_secs(i64::from(ttl)))
         .unwrap_or(Timestamp::MAX)
 }
 
 /// What stands in the provider's zone; `None` where records are set by hand.
-async fn view(
-    context: &Context,
-    publication: &Publication,
-) -> Option<Result<View, ProviderError>> {
+async fn view(context: &Context, publication: &Publication) -> Option<Result<View, ProviderError>> {
     let key = publication.dns.provider.clone()?;
     let found = match &key.namespace {
         Some(namespace) => namespaced_spec(&context.caches, namespace, &key.name)
@@ -203,7 +207,10 @@ async fn remove_rest(
             let present = view.addresses();
             let all_ours = !present.is_empty() && present.iter().all(|a| ours.contains(a));
             if all_ours {
-                match view.write_addresses(context, &[], limits::RETIRED_TTL).await? {
+                match view
+                    .write_addresses(context, &[], limits::RETIRED_TTL)
+                    .await?
+                {
                     Ok(Swap::Done) => {}
                     Ok(Swap::Conflict) => return Ok(Action::requeue(Duration::ZERO)),
                     Err(error) => {

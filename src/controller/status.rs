@@ -9,10 +9,10 @@ use serde_json::json;
 
 use super::context::Context;
 use super::error::Error;
+use super::events;
 use super::findings::{findings, uncovered};
 use super::observe::MxSeen;
 use super::reconcile::{Hold, Report, shown_addresses};
-use super::events;
 use crate::api::condition::Reason;
 use crate::api::{
     CacheStatus, Condition, ConditionStatus, ConditionType, DnsStatus, FIELD_MANAGER,
@@ -22,8 +22,7 @@ use crate::api::{
 use crate::clock;
 use crate::diagnosis::{Finding, Severity};
 use crate::lifecycle::publish::{
-    AddressState, CertificateProblem, NotServed, Public, Served, Shown, TxtAnswer,
-    printable,
+    AddressState, CertificateProblem, NotServed, Public, Served, Shown, TxtAnswer, printable,
 };
 use crate::lifecycle::{Address, Record, ledger};
 use crate::limits;
@@ -107,7 +106,8 @@ async fn tell_transition<K>(
         .conditions
         .iter()
         .any(|c| c.type_ == ConditionType::Reconciling.as_str());
-    let quiet = ready.status == ConditionStatus::True && before.is_none_or(|b| b.reason != "Unhealthy");
+    let quiet =
+        ready.status == ConditionStatus::True && before.is_none_or(|b| b.reason != "Unhealthy");
     if same || quiet || (waiting && before.is_none_or(|b| b.status == ConditionStatus::False)) {
         return;
     }
@@ -133,7 +133,9 @@ fn measure(context: &Context, report: &Report, status: &MtaStsPolicyStatus) {
         .as_ref()
         .and_then(|record| record.publication.announced.as_ref());
     let ready = is_true(status, ConditionType::Ready);
-    context.metrics.policy(domain, ready, announced.map(|a| &a.id));
+    context
+        .metrics
+        .policy(domain, ready, announced.map(|a| &a.id));
     let not_after = match report.seen.as_ref().map(|seen| &seen.public) {
         Some(Public::Answers(answers)) => answers.iter().filter_map(|a| a.not_after).min(),
         _ => None,
@@ -160,8 +162,16 @@ fn build(
         observed_generation: generation,
         conditions,
         // A rejected object keeps showing what is still published for it.
-        policy: if kept { of_before.policy } else { report.record.as_ref().map(policy) },
-        dns: if kept { of_before.dns } else { Some(records(report)) },
+        policy: if kept {
+            of_before.policy
+        } else {
+            report.record.as_ref().map(policy)
+        },
+        dns: if kept {
+            of_before.dns
+        } else {
+            Some(records(report))
+        },
         caches: if kept {
             of_before.caches
         } else {
@@ -285,7 +295,11 @@ fn policy_served(report: &Report) -> Verdict {
         );
     }
     match report.progress.as_ref().map(|progress| &progress.served) {
-        None => of(ConditionStatus::Unknown, Reason::Pending, "not yet looked at".to_owned()),
+        None => of(
+            ConditionStatus::Unknown,
+            Reason::Pending,
+            "not yet looked at".to_owned(),
+        ),
         Some(Served::Yes) => of(
             ConditionStatus::True,
             Reason::Served,
@@ -297,7 +311,9 @@ fn policy_served(report: &Report) -> Verdict {
                 Some(rival) if reason == Reason::WrongBody || reason == Reason::WrongStatus => of(
                     ConditionStatus::False,
                     Reason::HostTaken,
-                    format!("the Ingress {rival} has the policy host as well, and {message}; remove the host from that Ingress"),
+                    format!(
+                        "the Ingress {rival} has the policy host as well, and {message}; remove the host from that Ingress"
+                    ),
                 ),
                 _ => of(ConditionStatus::False, reason, message),
             }
@@ -379,11 +395,26 @@ fn not_served(why: &NotServed) -> (Reason, String) {
 
 fn certificate_problem(problem: CertificateProblem) -> (Reason, &'static str) {
     match problem {
-        CertificateProblem::Expired => (Reason::Expired, "the certificate is past its date, or not yet valid; renew it"),
-        CertificateProblem::NameMismatch => (Reason::NameMismatch, "the certificate has no SAN for the policy host; issue one for exactly this name"),
-        CertificateProblem::Untrusted => (Reason::Untrusted, "the certificate does not chain to a trusted root; use a public CA, or give a private one to --ca-file"),
-        CertificateProblem::IncompleteChain => (Reason::IncompleteChain, "the intermediate certificate is not sent; let the front send the full chain"),
-        CertificateProblem::Handshake => (Reason::HandshakeFailed, "TLS could not be set up; does the front know this host name yet?"),
+        CertificateProblem::Expired => (
+            Reason::Expired,
+            "the certificate is past its date, or not yet valid; renew it",
+        ),
+        CertificateProblem::NameMismatch => (
+            Reason::NameMismatch,
+            "the certificate has no SAN for the policy host; issue one for exactly this name",
+        ),
+        CertificateProblem::Untrusted => (
+            Reason::Untrusted,
+            "the certificate does not chain to a trusted root; use a public CA, or give a private one to --ca-file",
+        ),
+        CertificateProblem::IncompleteChain => (
+            Reason::IncompleteChain,
+            "the intermediate certificate is not sent; let the front send the full chain",
+        ),
+        CertificateProblem::Handshake => (
+            Reason::HandshakeFailed,
+            "TLS could not be set up; does the front know this host name yet?",
+        ),
     }
 }
 
@@ -411,7 +442,11 @@ fn certificate(report: &Report, found: &[Finding]) -> Verdict {
     for answer in answers {
         if let Some(problem) = answer.certificate.iter().min() {
             let (reason, message) = certificate_problem(*problem);
-            return of(ConditionStatus::False, reason, format!("{}: {message}", answer.address));
+            return of(
+                ConditionStatus::False,
+                reason,
+                format!("{}: {message}", answer.address),
+            );
         }
         if answer.not_after.is_none() {
             return of(
@@ -422,7 +457,9 @@ fn certificate(report: &Report, found: &[Finding]) -> Verdict {
         }
     }
     let until = answers.iter().filter_map(|a| a.not_after).min();
-    let until = until.map(|until| format!("valid until {until}")).unwrap_or_default();
+    let until = until
+        .map(|until| format!("valid until {until}"))
+        .unwrap_or_default();
     let expiring = crate::diagnosis::Code::HostTlsExpiring;
     if found.iter().any(|finding| finding.code == expiring) {
         return of(
@@ -488,7 +525,9 @@ fn foreign(report: &Report, found: &str) -> Verdict {
         ConditionType::DnsPublished,
         ConditionStatus::False,
         Reason::Foreign,
-        format!("{name} has a TXT record that this operator did not write: \"{found}\"; remove it, or set spec.dns.adopt: true to take it over"),
+        format!(
+            "{name} has a TXT record that this operator did not write: \"{found}\"; remove it, or set spec.dns.adopt: true to take it over"
+        ),
     )
 }
 
@@ -502,10 +541,14 @@ fn held(hold: &Hold, report: &Report) -> Verdict {
                 mx.join(", ")
             ),
         ),
-        Hold::Provider { reason, message, .. } => (*reason, message.clone()),
+        Hold::Provider {
+            reason, message, ..
+        } => (*reason, message.clone()),
         Hold::Drift(found) => (
             Reason::DriftRepeated,
-            format!("somebody else changes the record again and again (now: {found}); it was repaired twice within the hour: find the other writer (a second operator, external-dns, a zone file)"),
+            format!(
+                "somebody else changes the record again and again (now: {found}); it was repaired twice within the hour: find the other writer (a second operator, external-dns, a zone file)"
+            ),
         ),
     };
     verdict(
@@ -521,7 +564,11 @@ fn mx_covered(report: &Report) -> Verdict {
         verdict(ConditionType::MxCovered, status, reason, message)
     };
     let (Some(mx), Some(record)) = (&report.mx, &report.record) else {
-        return of(ConditionStatus::Unknown, Reason::Pending, "not yet looked at".to_owned());
+        return of(
+            ConditionStatus::Unknown,
+            Reason::Pending,
+            "not yet looked at".to_owned(),
+        );
     };
     match mx {
         MxSeen::Hosts(hosts) => match uncovered(record, hosts).as_slice() {
@@ -535,7 +582,10 @@ fn mx_covered(report: &Report) -> Verdict {
                 of(
                     ConditionStatus::False,
                     Reason::Uncovered,
-                    format!("no pattern matches {}: add it to spec.mx, or take it out of the MX records", names.join(", ")),
+                    format!(
+                        "no pattern matches {}: add it to spec.mx, or take it out of the MX records",
+                        names.join(", ")
+                    ),
                 )
             }
         },
@@ -558,11 +608,7 @@ fn mx_covered(report: &Report) -> Verdict {
 }
 
 /// Ready: the reason of the first condition that fails, in the order of the publication.
-fn ready(
-    known: Option<&MtaStsPolicyStatus>,
-    report: &Report,
-    verdicts: &[Verdict],
-) -> Verdict {
+fn ready(known: Option<&MtaStsPolicyStatus>, report: &Report, verdicts: &[Verdict]) -> Verdict {
     if report.suspended {
         let before = known.and_then(|known| find(known, ConditionType::Ready));
         return match before {

@@ -42,7 +42,12 @@ pub fn address_step(
         return AddressStep::Foreign(foreign);
     }
     // With adopt the foreign ones become ours to remove, so they are noted as well.
-    let ours: BTreeSet<Address> = wanted.iter().chain(&noted).chain(&foreign).cloned().collect();
+    let ours: BTreeSet<Address> = wanted
+        .iter()
+        .chain(&noted)
+        .chain(&foreign)
+        .cloned()
+        .collect();
     if ours == noted {
         AddressStep::Write
     } else {
@@ -62,9 +67,30 @@ mod tests {
     fn what_is_not_ours_is_never_touched() {
         let cname = Address::Cname("front.example.net".to_owned());
         for (case, wanted, noted, present, adopt, expected) in [
-            ("there", vec![a(1)], vec![], vec![a(1)], false, AddressStep::InPlace),
-            ("nothing yet", vec![a(1)], vec![], vec![], false, AddressStep::Note(vec![a(1)])),
-            ("noted", vec![a(1)], vec![a(1)], vec![], false, AddressStep::Write),
+            (
+                "there",
+                vec![a(1)],
+                vec![],
+                vec![a(1)],
+                false,
+                AddressStep::InPlace,
+            ),
+            (
+                "nothing yet",
+                vec![a(1)],
+                vec![],
+                vec![],
+                false,
+                AddressStep::Note(vec![a(1)]),
+            ),
+            (
+                "noted",
+                vec![a(1)],
+                vec![a(1)],
+                vec![],
+                false,
+                AddressStep::Write,
+            ),
             (
                 "foreign",
                 vec![a(1)],
@@ -106,7 +132,11 @@ mod tests {
                 AddressStep::Write,
             ),
         ] {
-            assert_eq!(address_step(&wanted, &noted, &present, adopt), expected, "{case}");
+            assert_eq!(
+                address_step(&wanted, &noted, &present, adopt),
+                expected,
+                "{case}"
+            );
         }
     }
 }

@@ -10,7 +10,12 @@ const MAX_LENGTH: usize = 63;
 pub fn object_name(domain: &Domain) -> String {
     let hash = Sha256Digest::of(domain.as_str().as_bytes()).prefix();
     let room = MAX_LENGTH - "mta-sts-".len() - "-".len() - hash.len();
-    let readable: String = domain.as_str().replace('.', "-").chars().take(room).collect();
+    let readable: String = domain
+        .as_str()
+        .replace('.', "-")
+        .chars()
+        .take(room)
+        .collect();
     format!("mta-sts-{}-{hash}", readable.trim_end_matches('-'))
 }
 

@@ -140,7 +140,7 @@ impl Server {
             self.admin,
             Arc::new(admin_handler),
             Limits {
-                connections: ADMIN_CONNECTIONS,
+                connections: crate::limits::ADMIN_CONNECTIONS,
                 ..self.limits
             },
             Arc::default(),
@@ -177,6 +177,3 @@ impl Server {
         Ok(())
     }
 }
-
-/// Kubelet and a few scrapers.
-const ADMIN_CONNECTIONS: usize = 64;

@@ -230,7 +230,11 @@ fn cname(written: &str, domain: Option<&Domain>) -> Option<Finding> {
     )
 }
 
-fn addresses<T: FromStr + Ord + Copy>(subject: &str, written: &[String], example: &str) -> Vec<Finding> {
+fn addresses<T: FromStr + Ord + Copy>(
+    subject: &str,
+    written: &[String],
+    example: &str,
+) -> Vec<Finding> {
     if written.len() > SPEC_LIST_COUNT {
         let message = format!(
             "{} addresses, at most {SPEC_LIST_COUNT} are allowed",
