@@ -4,7 +4,7 @@
 use super::http::{Answer as HttpAnswer, get, get_tls};
 use super::keeper;
 use super::ports::{free_port, loopback};
-use super::process::Process;
+use super::process::{Process, SYSTEM_PATH};
 use super::tls::{TestCa, Validity};
 use super::wait::{ensure, eventually};
 use std::collections::BTreeMap;
@@ -145,10 +145,7 @@ impl Front {
         let folder = self.state.path();
         let mut command = Command::new("nginx");
         command
-            .env(
-                "PATH",
-                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            )
+            .env("PATH", SYSTEM_PATH)
             .args(["-e", "error.log", "-c", "nginx.conf", "-p"])
             .arg(folder);
         let nginx = Process::start("nginx", &mut command, &folder.join("nginx.log"));
