@@ -13,12 +13,16 @@ mod support;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, Patch, WatchEvent, WatchParams};
 use kube::{Client, Config, ResourceExt};
+use mta_sts_operator::api::MtaStsPolicy;
 use serde_json::json;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 use support::api_proxy::ApiProxy;
+use support::bind::{Bind, Key, Zone};
+use support::dns_proxy::DnsProxy;
 use support::front::{Answer, Certificate, Front, Site};
 use support::interfere::{Action, When};
 use support::kube::{ApiServer, apply, client};
@@ -62,6 +66,21 @@ async fn a_service_account_may_do_nothing_unless_a_role_says_so() {
     let token = api.service_account_token(&namespace, "operator").await;
     let refused = write(&client(&api.kubeconfig_for(&token)).await, &namespace, "x").await;
     assert!(matches!(refused, Err(kube::Error::Api(status)) if status.code == 403));
+}
+
+#[tokio::test]
+async fn the_shared_server_has_our_resources() {
+    let api = ApiServer::shared().await;
+    let namespace = api.namespace("shared").await;
+    let policies: Api<MtaStsPolicy> = Api::namespaced(api.client().await, &namespace);
+    let policy = json!({
+        "apiVersion": "mta-sts.dev/v1alpha1",
+        "kind": "MtaStsPolicy",
+        "metadata": {"name": "policy"},
+        "spec": {"domain": "example.org", "mx": ["mail.example.org"]},
+    });
+    let made = policies.patch("policy", &apply(), &Patch::Apply(&policy)).await.unwrap();
+    assert_eq!(made.spec.domain, "example.org");
 }
 
 /// kube repeats some requests by itself, which would spoil the counting.
@@ -176,6 +195,57 @@ async fn a_client_can_be_killed_before_its_write_goes_out() {
     assert!(!status.success());
     assert_eq!(proxy.writes.writes()[0].answered, None);
     assert!(command("second.log").exit(SOON).await.success());
+}
+
+#[tokio::test]
+async fn the_dns_proxy_counts_updates_and_interferes_with_the_one_it_is_told() {
+    let key = Key {
+        name: "test",
+        algorithm: "hmac-sha256",
+        secret: "bm90IGEgc2VjcmV0LCBqdXN0IGFuIGV4YW1wbGUgISE=",
+    };
+    let bind = Bind::start(&[Zone::dynamic("example.org", "")], &[key]);
+    let proxy = DnsProxy::start(bind.address()).await;
+    let update = async |name: &str, transport: &str| {
+        let lines = format!("update add {name}.example.org 60 TXT {name}\n");
+        nsupdate(proxy.address(), &key, transport, &lines).await
+    };
+    assert!(update("one", "udp").await);
+    assert!(update("two", "tcp").await);
+    let writes = proxy.writes.writes();
+    assert_eq!((writes.len(), writes[1].answered), (2, Some(0)));
+    assert!(writes[1].what.contains("two.example.org"), "{writes:?}");
+
+    proxy.writes.on_write(3, When::Before, Action::Drop);
+    assert!(!update("three", "tcp").await);
+    assert_eq!(bind.dig("three.example.org", "TXT"), "");
+
+    let before = proxy.writes.writes().len() + 1;
+    proxy.writes.on_write(before, When::After, Action::Drop);
+    assert!(!update("four", "tcp").await);
+    assert_eq!(bind.dig("four.example.org", "TXT"), "\"four\"\n");
+
+    proxy.link.cut().await;
+    assert!(!update("five", "tcp").await);
+    proxy.link.mend().await;
+    assert!(update("six", "tcp").await);
+}
+
+/// Whether `nsupdate` succeeds; it may try more than once.
+async fn nsupdate(server: SocketAddr, key: &Key, transport: &str, lines: &str) -> bool {
+    let folder = keeper::folder("nsupdate");
+    let file = folder.path().join("lines");
+    let lines = format!("server {} {}\n{lines}send\n", server.ip(), server.port());
+    std::fs::write(&file, lines).unwrap();
+    let mut command = Command::new("nsupdate");
+    let key = format!("{}:{}:{}", key.algorithm, key.name, key.secret);
+    command.args(["-r", "0", "-t", "2", "-y", &key]).arg(&file);
+    if transport == "tcp" {
+        command.arg("-v");
+    }
+    let log = folder.path().join("log");
+    let process = Process::start("nsupdate", &mut command, &log);
+    process.exit(SOON).await.success()
 }
 
 #[tokio::test]

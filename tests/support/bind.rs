@@ -13,10 +13,12 @@ use std::fs;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use super::keeper;
+use super::process::{Process, SYSTEM_PATH};
 use tempfile::TempDir;
 
 /// A TSIG key: name, algorithm, secret in base64.
@@ -67,8 +69,9 @@ impl Zone {
 /// A running (or stopped) BIND.
 pub struct Bind {
     address: SocketAddr,
+    // Before its folder, so that it is dead when that is removed.
+    process: Option<Process>,
     folder: TempDir,
-    process: Option<Child>,
 }
 
 /// A port that is free for TCP and UDP alike, and below those that the system gives to clients:
@@ -99,7 +102,7 @@ impl Bind {
 
     /// Starts a server on an address of the caller's choice.
     pub fn try_start(address: SocketAddr, zones: &[Zone], keys: &[Key]) -> Result<Self, String> {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = keeper::folder("bind");
         for zone in zones {
             fs::write(
                 folder.path().join(zone_file(&zone.name)),
@@ -132,10 +135,7 @@ impl Bind {
 
     /// Ends the server at once, as an outage does.
     pub fn stop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
+        self.process = None;
     }
 
     /// Serves another text of a zone: a secondary that has lagged behind catches up.
@@ -152,15 +152,14 @@ impl Bind {
 
     fn try_restart(&mut self) -> Result<(), String> {
         self.stop();
-        let log = fs::File::create(self.folder.path().join("log")).unwrap();
-        let process = Command::new("named")
+        let log = self.folder.path().join("log");
+        let _ = fs::remove_file(&log); // what it says must be about this start
+        let mut command = Command::new("named");
+        command
+            .env("PATH", SYSTEM_PATH)
             .args(["-g", "-n", "1", "-c"])
-            .arg(self.folder.path().join("named.conf"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .map_err(|error| format!("named: {error}"))?;
+            .arg(self.folder.path().join("named.conf"));
+        let process = Process::start("named", &mut command, &log);
         self.process = Some(process);
         self.wait_until_it_runs()
     }
@@ -176,8 +175,7 @@ impl Bind {
                     false => Ok(()),
                 };
             }
-            let process = self.process.as_mut().unwrap();
-            if process.try_wait().unwrap().is_some() {
+            if self.process.as_ref().unwrap().ended().is_some() {
                 return Err(log);
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -214,12 +212,6 @@ impl Bind {
     pub fn serial(&self, zone: &str) -> u32 {
         let soa = self.dig(zone, "SOA");
         soa.split_whitespace().nth(2).unwrap().parse().unwrap()
-    }
-}
-
-impl Drop for Bind {
-    fn drop(&mut self) {
-        self.stop();
     }
 }
 

@@ -4,7 +4,7 @@
 use super::http::{Answer as HttpAnswer, get, get_tls};
 use super::keeper;
 use super::ports::{free_port, loopback};
-use super::process::Process;
+use super::process::{Process, SYSTEM_PATH};
 use super::tls::{TestCa, Validity};
 use super::wait::{ensure, eventually};
 use std::collections::BTreeMap;
@@ -127,9 +127,11 @@ impl Front {
             None => return, // the next up() reads it
         }
         self.up_to_date().await;
-        eventually("the worker with the old configuration is gone", START, async || {
-            ensure(self.workers_ended() > before, "it still runs")
-        })
+        eventually(
+            "the worker with the old configuration is gone",
+            START,
+            async || ensure(self.workers_ended() > before, "it still runs"),
+        )
         .await;
     }
 
@@ -143,10 +145,7 @@ impl Front {
         let folder = self.state.path();
         let mut command = Command::new("nginx");
         command
-            .env(
-                "PATH",
-                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            )
+            .env("PATH", SYSTEM_PATH)
             .args(["-e", "error.log", "-c", "nginx.conf", "-p"])
             .arg(folder);
         let nginx = Process::start("nginx", &mut command, &folder.join("nginx.log"));

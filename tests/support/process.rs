@@ -9,6 +9,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+/// Where servers are, also for users whose own PATH leaves the folders of the system out.
+pub const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// A running program. It is killed when the value is dropped, and at the latest when the test
 /// process ends; if the test has failed, the end of its log is shown.
 pub struct Process {
@@ -83,7 +86,9 @@ impl Process {
             return;
         }
         let group = format!("-{}", self.pid);
-        let _ = Command::new("sh").args(["-c", "kill -KILL \"$0\"", &group]).status();
+        let _ = Command::new("sh")
+            .args(["-c", "kill -KILL \"$0\"", &group])
+            .status();
         let _ = self.child().wait();
         keeper::spare(self.pid);
     }
