@@ -34,6 +34,8 @@ pub(super) struct Caches {
     pub(super) ingresses: Store<Ingress>,
     pub(super) ingress_classes: Store<IngressClass>,
     pub(super) endpoints: Store<EndpointSlice>,
+    shared: Vec<Filled>,
+    of_leader: Vec<Filled>,
 }
 
 /// What a change in one of the caches sets off.
@@ -53,24 +55,39 @@ pub(super) struct Streams {
     >,
 }
 
+/// Starts nothing yet: a cache, the stream that fills it while it is polled, and whether it has
+/// seen a whole list.
+///
+/// That is told by our own channel: kube's `wait_until_ready` wakes only the last of several
+/// waiters, and a controller waits on its store as well.
 fn watch<K>(
     api: Api<K>,
     config: watcher::Config,
 ) -> (
     Store<K>,
     impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
+    Filled,
 )
 where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
     K::DynamicType: Default + Eq + Hash + Clone + Send + Sync,
 {
     let (reader, writer) = store();
+    let (full, filled) = tokio::sync::watch::channel(false);
     let stream = watcher(api, config)
         .default_backoff()
         .reflect(writer)
+        .inspect(move |event| {
+            if let Ok(watcher::Event::InitDone) = event {
+                full.send_replace(true);
+            }
+        })
         .touched_objects();
-    (reader, stream)
+    (reader, stream, filled)
 }
+
+/// Whether a cache has seen a whole list.
+type Filled = tokio::sync::watch::Receiver<bool>;
 
 /// Runs a watch for ever; each touched object is told to `then`. Errors are retried by the
 /// watcher itself and only logged here.
@@ -100,17 +117,22 @@ pub(super) fn start(
     service: &str,
 ) -> (Caches, Triggers, Streams) {
     let any = watcher::Config::default;
-    let (policies, policy_stream) = watch(Api::<GuardedPolicy>::all(client.clone()), any());
-    let (records, record_stream) = watch(
+    let (policies, policy_stream, policies_filled) =
+        watch(Api::<GuardedPolicy>::all(client.clone()), any());
+    let (records, record_stream, records_filled) = watch(
         Api::<ConfigMap>::namespaced(client.clone(), namespace),
         any().labels(&format!("{ROLE_LABEL}={RECORD_ROLE}")),
     );
-    let (providers, provider_stream) = watch(Api::all(client.clone()), any());
-    let (cluster_providers, cluster_provider_stream) = watch(Api::all(client.clone()), any());
-    let (namespaces, namespace_stream) = watch(Api::<Namespace>::all(client.clone()), any());
-    let (ingresses, ingress_stream) = watch(Api::<Ingress>::all(client.clone()), any());
-    let (ingress_classes, class_stream) = watch(Api::<IngressClass>::all(client.clone()), any());
-    let (endpoints, endpoint_stream) = watch(
+    let (providers, provider_stream, providers_filled) = watch(Api::all(client.clone()), any());
+    let (cluster_providers, cluster_provider_stream, cluster_filled) =
+        watch(Api::all(client.clone()), any());
+    let (namespaces, namespace_stream, namespaces_filled) =
+        watch(Api::<Namespace>::all(client.clone()), any());
+    let (ingresses, ingress_stream, ingresses_filled) =
+        watch(Api::<Ingress>::all(client.clone()), any());
+    let (ingress_classes, class_stream, classes_filled) =
+        watch(Api::<IngressClass>::all(client.clone()), any());
+    let (endpoints, endpoint_stream, endpoints_filled) = watch(
         Api::<EndpointSlice>::namespaced(client.clone(), namespace),
         any().labels(&format!("kubernetes.io/service-name={service}")),
     );
@@ -125,6 +147,14 @@ pub(super) fn start(
         ingresses,
         ingress_classes,
         endpoints,
+        shared: vec![
+            records_filled,
+            namespaces_filled,
+            ingresses_filled,
+            classes_filled,
+            endpoints_filled,
+        ],
+        of_leader: vec![policies_filled, providers_filled, cluster_filled],
     };
     let tell = Tell {
         policies: caches.policies.clone(),
@@ -165,26 +195,22 @@ pub(super) fn start(
 
 impl Caches {
     /// Waits until the caches that every replica fills have seen a whole list.
-    pub(super) async fn ready(&self) -> bool {
-        let (a, b, c, d, e) = tokio::join!(
-            self.records.wait_until_ready(),
-            self.namespaces.wait_until_ready(),
-            self.ingresses.wait_until_ready(),
-            self.ingress_classes.wait_until_ready(),
-            self.endpoints.wait_until_ready(),
-        );
-        [a, b, c, d, e].iter().all(Result::is_ok)
+    pub(super) async fn ready(&self) {
+        wait_for_all(&self.shared).await;
     }
 
     /// Waits until all caches have: also those that only the leader's controllers fill. Deciding
     /// on half a view could give a domain to the wrong object.
-    pub(super) async fn complete(&self) -> bool {
-        let (a, b, c) = tokio::join!(
-            self.policies.wait_until_ready(),
-            self.providers.wait_until_ready(),
-            self.cluster_providers.wait_until_ready(),
-        );
-        self.ready().await && [a, b, c].iter().all(Result::is_ok)
+    pub(super) async fn complete(&self) {
+        wait_for_all(&self.shared).await;
+        wait_for_all(&self.of_leader).await;
+    }
+}
+
+async fn wait_for_all(caches: &[Filled]) {
+    for cache in caches {
+        // The sender lives in the stream; if that is gone, so is the process soon.
+        let _ = cache.clone().wait_for(|filled| *filled).await;
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::Client;
-use kube::runtime::events::Recorder;
+use kube::runtime::events::Reporter;
 
 use super::caches::Caches;
 use super::error::Error;
@@ -33,7 +33,7 @@ pub(super) struct Context {
     pub(super) trust: TrustStore,
     pub(super) leadership: Leadership,
     pub(super) metrics: Metrics,
-    pub(super) recorder: Recorder,
+    pub(super) reporter: Reporter,
     pub(super) memory: Memory,
     pub(super) locks: DomainLocks,
 }

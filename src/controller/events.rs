@@ -1,7 +1,7 @@
 //! Events: each transition is told once, never once a loop. (io)
 
 use kube::Resource;
-use kube::runtime::events::{Event, EventType};
+use kube::runtime::events::{Event, EventType, Recorder};
 
 use super::context::Context;
 
@@ -28,7 +28,10 @@ pub(super) async fn tell<K>(
         secondary: None,
     };
     let reference = object.object_ref(&());
-    if let Err(error) = context.recorder.publish(&event, &reference).await {
+    // A recorder that lives on would count an Event of the same reason into the first one, and
+    // keep that one's note.
+    let recorder = Recorder::new(context.client.clone(), context.reporter.clone());
+    if let Err(error) = recorder.publish(&event, &reference).await {
         tracing::debug!(%error, reason, "an Event could not be told");
     }
 }

@@ -7,7 +7,7 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ObjectMeta, PostParams};
 use kube::runtime::controller::{Config as ControllerConfig, Controller};
-use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::events::Reporter;
 use kube::runtime::watcher;
 use kube::{Api, Client, Config};
 use tokio::net::TcpListener;
@@ -156,9 +156,7 @@ async fn work(
     tracing::info!("this replica is the leader");
     metrics.leader(true);
     let context = Arc::new(context(args, client, namespace, caches, leadership, metrics).await?);
-    if !context.caches.ready().await {
-        return Err(ControllerError::TaskEnded("watches"));
-    }
+    context.caches.ready().await;
     controllers(context, triggers, streams, stop).await;
     Ok(())
 }
@@ -187,7 +185,7 @@ async fn context(
         dns: DnsProbe::new(dns_settings(&args, &targets)?)?,
         trust: TrustStore::load(args.ca_file.as_deref())?,
         records: Records::new(Api::namespaced(client.clone(), &namespace)),
-        recorder: Recorder::new(client.clone(), reporter),
+        reporter,
         client,
         settings: args,
         namespace,
@@ -338,8 +336,8 @@ async fn serve_admin(
     let registry = metrics.registry();
     let (ready, is_ready) = watch::channel(false);
     tokio::spawn(async move {
-        let all = caches.ready().await;
-        ready.send_replace(all);
+        caches.ready().await;
+        ready.send_replace(true);
         // The sender lives as long as the process: a dropped one would say nothing more.
         ready.closed().await;
     });

@@ -101,14 +101,11 @@ async fn tell_transition<K>(
     };
     let before = known.and_then(|known| find(known, ConditionType::Ready));
     let same = before.is_some_and(|b| b.status == ready.status && b.reason == ready.reason);
-    // Waiting for the next step is no news; being published is told by its own Event.
-    let waiting = status
-        .conditions
+    // Being published is told by its own Event, and the steps on the way there are no news.
+    let on_the_way = ON_THE_WAY
         .iter()
-        .any(|c| c.type_ == ConditionType::Reconciling.as_str());
-    let quiet =
-        ready.status == ConditionStatus::True && before.is_none_or(|b| b.reason != "Unhealthy");
-    if same || quiet || (waiting && before.is_none_or(|b| b.status == ConditionStatus::False)) {
+        .any(|reason| reason.as_str() == ready.reason);
+    if same || ready.status == ConditionStatus::True || on_the_way {
         return;
     }
     events::tell(
@@ -120,6 +117,16 @@ async fn tell_transition<K>(
     )
     .await;
 }
+
+/// Reasons that a publication goes through when all is well.
+const ON_THE_WAY: [Reason; 6] = [
+    Reason::Pending,
+    Reason::EndpointStale,
+    Reason::AddressPending,
+    Reason::WaitingForHost,
+    Reason::ServersDiffer,
+    Reason::Suspended,
+];
 
 fn measure(context: &Context, report: &Report, status: &MtaStsPolicyStatus) {
     let Some(domain) = &report.domain else {

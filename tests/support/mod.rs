@@ -28,6 +28,7 @@
 pub mod api_proxy;
 pub mod bind;
 pub mod dns_proxy;
+pub mod dns_txt;
 pub mod front;
 pub mod http;
 pub mod interfere;
@@ -37,3 +38,4 @@ pub mod ports;
 pub mod process;
 pub mod tls;
 pub mod wait;
+pub mod world;
