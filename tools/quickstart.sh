@@ -162,7 +162,7 @@ start_operator() {
     show kubectl wait --for=condition=Established --timeout=60s crd --all
     show kubectl apply -f examples/quickstart/cluster.yaml
     start serve "$mta_sts" serve --namespace mta-sts-system --listen "127.0.0.1:$serve_port" \
-        --admin-listen "127.0.0.1:$serve_admin_port"
+        --admin-listen "127.0.0.1:$serve_admin_port" --drain-seconds 0
     start controller "$mta_sts" controller --namespace mta-sts-system --policy-endpoint "127.0.0.1:$serve_port" \
         --authoritative "$domain=127.0.0.1:$dns_port" --resolver "127.0.0.1:$dns_port" \
         --connect-to "$host:443:127.0.0.1:$front_port" --ca-file "$state/tls/front-ca.crt" \
@@ -272,6 +272,7 @@ start() {
     blame=$name
     (cd "$state" && exec setsid "$@" > "log/$name.log" 2>&1 < /dev/null) &
     echo $! > "$state/pid/$name"
+    disown
 }
 
 # until_true SECONDS WHAT COMMAND…
