@@ -201,3 +201,9 @@ pub const STATUS_ZONES: usize = 100;
 
 /// Connections of the admin listener: kubelet, Prometheus, a person.
 pub const ADMIN_CONNECTIONS: usize = 64;
+/// Most findings that are kept of one input, and most issues of one body or record: more helps
+/// nobody, and a hostile file of nothing but line ends would fill the memory with them.
+pub const FINDINGS_COUNT: usize = 1000;
+
+/// Largest record file that `lint` reads: a DNS answer has at most 65535 bytes.
+pub const RECORD_FILE_BYTES: usize = 64 * 1024;

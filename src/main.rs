@@ -22,6 +22,8 @@ enum Command {
     Controller(Box<ControllerArgs>),
     /// Serve the policies
     Serve(ServeArgs),
+    /// Check policies, records and manifests, without the network
+    Lint(cli::lint::LintArgs),
     /// Print the CustomResourceDefinitions as YAML
     Crds,
 }
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Controller(args) => daemon(controller::run(*args)),
         Command::Serve(args) => daemon(serve::run(args)),
+        Command::Lint(args) => cli::lint::execute(&args),
         Command::Crds => match cli::crds::run(&mut std::io::stdout().lock()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::from(2),

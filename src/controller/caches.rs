@@ -164,21 +164,27 @@ pub(super) fn start(
 }
 
 impl Caches {
-    /// Waits until each cache has seen a whole list. Deciding on half a view could give a domain
-    /// to the wrong object.
+    /// Waits until the caches that every replica fills have seen a whole list.
     pub(super) async fn ready(&self) -> bool {
-        let waits = tokio::join!(
-            self.policies.wait_until_ready(),
+        let (a, b, c, d, e) = tokio::join!(
             self.records.wait_until_ready(),
-            self.providers.wait_until_ready(),
-            self.cluster_providers.wait_until_ready(),
             self.namespaces.wait_until_ready(),
             self.ingresses.wait_until_ready(),
             self.ingress_classes.wait_until_ready(),
             self.endpoints.wait_until_ready(),
         );
-        let (a, b, c, d, e, f, g, h) = waits;
-        [a, b, c, d, e, f, g, h].iter().all(Result::is_ok)
+        [a, b, c, d, e].iter().all(Result::is_ok)
+    }
+
+    /// Waits until all caches have: also those that only the leader's controllers fill. Deciding
+    /// on half a view could give a domain to the wrong object.
+    pub(super) async fn complete(&self) -> bool {
+        let (a, b, c) = tokio::join!(
+            self.policies.wait_until_ready(),
+            self.providers.wait_until_ready(),
+            self.cluster_providers.wait_until_ready(),
+        );
+        self.ready().await && [a, b, c].iter().all(Result::is_ok)
     }
 }
 

@@ -81,6 +81,7 @@ pub(super) async fn reconcile(
     object: Arc<GuardedPolicy>,
     context: Arc<Context>,
 ) -> Result<Action, Error> {
+    context.caches.complete().await;
     if object.meta().deletion_timestamp.is_some() {
         finalize::finish(&context, &object).await?;
         return Ok(Action::await_change());

@@ -31,7 +31,7 @@ pub(super) enum Content {
     /// A record whose body was edited by hand.
     Edited(Box<Publication>, String),
     /// Nothing that can be read.
-    Unreadable(String),
+    Unreadable,
 }
 
 impl Stored {
@@ -42,7 +42,10 @@ impl Stored {
             Err(RecordError::BodyChanged { publication, .. }) => {
                 Content::Edited(publication, data.get(BODY_KEY).cloned().unwrap_or_default())
             }
-            Err(error) => Content::Unreadable(error.to_string()),
+            Err(error) => {
+                tracing::warn!(%error, "a record was edited by hand and cannot be read");
+                Content::Unreadable
+            }
         };
         Self { object, content }
     }
@@ -60,7 +63,7 @@ impl Stored {
         match &self.content {
             Content::Good(record) => Some(&record.publication),
             Content::Edited(publication, _) => Some(publication),
-            Content::Unreadable(_) => None,
+            Content::Unreadable => None,
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::protocol::{HostNameError, MxPattern, MxPatternError};
 
 /// The known word that is at most two edits away (a swap of neighbours is one), in any case and
 /// with `-` for `_`; none if the word is known as it stands.
-pub(super) fn near_miss<'a>(written: &str, known: &[&'a str]) -> Option<&'a str> {
+pub fn near_miss<'a>(written: &str, known: &[&'a str]) -> Option<&'a str> {
     // A longer word is nobody's slip, and the distance takes quadratic time.
     if written.chars().count() > 40 {
         return None;

@@ -72,6 +72,12 @@ impl Finding {
         self
     }
 
+    /// The same with something before its subject, such as the object that a field belongs to.
+    pub fn with_subject_prefix(mut self, prefix: &str) -> Self {
+        self.subject.insert_str(0, &printable(prefix));
+        self
+    }
+
     /// The same with what was seen.
     pub fn with_evidence(mut self, evidence: &str) -> Self {
         self.evidence = Some(printable(evidence));

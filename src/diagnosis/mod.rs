@@ -9,6 +9,7 @@ mod recognise;
 mod spec;
 mod text;
 
+pub use advice::near_miss;
 pub use catalogue::{Code, Section, Severities};
 pub use finding::{Finding, Severity};
 pub use lint::{lint_policy, lint_record, lint_spec, lint_tlsrpt_record};

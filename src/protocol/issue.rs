@@ -1,5 +1,8 @@
 //! What can be wrong, or merely odd, with a TXT record. Shared by both records.
 
+/// Issues that are kept of one record: a hostile one of nothing but semicolons has no more.
+pub(super) const MAX_ISSUES: usize = 1000;
+
 /// A breach of a record's grammar, or something lawful that some readers trip over.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum RecordIssue {

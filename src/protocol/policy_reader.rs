@@ -7,6 +7,8 @@ use super::{
     HostNameError, Mode, MxPattern, MxPatternError, PolicyIssue, PolicyIssueAt, PolicyReading,
 };
 
+/// Issues that are kept of one body: a hostile one of nothing but line ends has no more.
+const MAX_ISSUES: usize = 1000;
 const BOM: &[u8] = b"\xef\xbb\xbf";
 const KEYS: [&str; 4] = ["version", "mode", "max_age", "mx"];
 
@@ -73,14 +75,22 @@ struct Reader {
     meant: BTreeSet<&'static str>,
     /// Keys whose first value was taken.
     seen: BTreeSet<Vec<u8>>,
+    /// Whether a breach was noted.
+    broken: bool,
 }
 
 impl Reader {
     fn note(&mut self, line: usize, issue: PolicyIssue) {
-        self.reading.issues.push(PolicyIssueAt {
-            line: Some(line),
-            issue,
-        });
+        let issues = &mut self.reading.issues;
+        // The first breach is the verdict and is never left out.
+        let is_verdict = issue.is_breach() && !self.broken;
+        self.broken |= issue.is_breach();
+        if issues.len() < MAX_ISSUES || is_verdict {
+            issues.push(PolicyIssueAt {
+                line: Some(line),
+                issue,
+            });
+        }
     }
 
     fn line(&mut self, line: usize, text: &[u8]) {
@@ -501,6 +511,16 @@ mod tests {
                 .any(|at| at.issue.is_breach());
             assert_eq!(Policy::parse(body.as_bytes()).is_err(), breach, "{case}");
         }
+    }
+
+    #[test]
+    fn a_body_of_line_ends_fills_no_memory() {
+        assert_eq!(
+            Policy::read(&vec![b'\n'; 64 * 1024]).issues.len(),
+            MAX_ISSUES + 3
+        );
+        let odd = format!("{GOOD}{}\n", "x: y\n".repeat(2 * MAX_ISSUES));
+        assert!(Policy::parse(odd.as_bytes()).is_err());
     }
 
     #[test]

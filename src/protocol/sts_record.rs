@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::PolicyId;
-use super::issue::{RecordIssue, RecordIssueAt};
+use super::issue::{MAX_ISSUES, RecordIssue, RecordIssueAt};
 use super::txt_fields::{self, Field, after_version, lossy};
 
 /// The version, as it must stand first.
@@ -135,11 +135,17 @@ struct Reader {
     id_seen: bool,
     seen: BTreeSet<Vec<u8>>,
     issues: Vec<RecordIssueAt>,
+    /// Whether a breach was noted: the first is the verdict and is never left out.
+    broken: bool,
 }
 
 impl Reader {
     fn note(&mut self, offset: usize, issue: RecordIssue) {
-        self.issues.push(RecordIssueAt { offset, issue });
+        let is_verdict = issue.is_breach() && !self.broken;
+        self.broken |= issue.is_breach();
+        if self.issues.len() < MAX_ISSUES || is_verdict {
+            self.issues.push(RecordIssueAt { offset, issue });
+        }
     }
 
     fn fields(&mut self, text: &[u8], rest: &[u8]) {
@@ -184,6 +190,10 @@ impl Reader {
     /// The version is wrong; an id that is plainly wrong too is worth telling at once.
     fn without_version(&mut self, text: &[u8]) {
         self.note(0, RecordIssue::Version { expected: PREFIX });
+        // Semicolons escaped as in a zone file: the id is not what is wrong.
+        if text.contains(&b'\\') {
+            return;
+        }
         let found = txt_fields::split(text, 0);
         if let Some(id) = found.fields.into_iter().find(|field| field.name == b"id") {
             self.field(text, id);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::issue::{RecordIssue, RecordIssueAt, RuaError};
+use super::issue::{MAX_ISSUES, RecordIssue, RecordIssueAt, RuaError};
 use super::txt_fields::{self, Field, after_version, lossy};
 
 const VERSION: &str = "v=TLSRPTv1";
@@ -125,11 +125,17 @@ struct Reader {
     rua: Vec<Rua>,
     rua_seen: bool,
     issues: Vec<RecordIssueAt>,
+    /// Whether a breach was noted: the first is the verdict and is never left out.
+    broken: bool,
 }
 
 impl Reader {
     fn note(&mut self, offset: usize, issue: RecordIssue) {
-        self.issues.push(RecordIssueAt { offset, issue });
+        let is_verdict = issue.is_breach() && !self.broken;
+        self.broken |= issue.is_breach();
+        if self.issues.len() < MAX_ISSUES || is_verdict {
+            self.issues.push(RecordIssueAt { offset, issue });
+        }
     }
 
     fn fields(&mut self, rest: &[u8], start: usize) {

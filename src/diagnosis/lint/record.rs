@@ -107,6 +107,9 @@ impl RecordLint {
             }
             RecordIssue::Duplicate { name } => finding(Code::RecordFieldDuplicate)
                 .with_remedy(&format!("keep one {name}; readers disagree which counts")),
+            RecordIssue::UnknownField { name } if name.eq_ignore_ascii_case("id") => {
+                incompatible(Quirk::UnknownField).with_remedy("write id= in lower case")
+            }
             RecordIssue::UnknownField { name } => incompatible(Quirk::UnknownField)
                 .with_remedy(&format!("leave {name} out; the record has v and id only")),
             RecordIssue::SpaceAfterVersion => {

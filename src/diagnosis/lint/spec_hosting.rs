@@ -17,13 +17,11 @@ pub(super) fn hosting(written: &SpecHosting<'_>, domain: Option<&Domain>) -> Vec
         address: host_address,
     } = written;
     let mut findings = Vec::new();
-    if by_ingress.is_some() == *external {
-        let message = if *external {
-            "ingress and external exclude each other"
-        } else {
-            "hosting has neither ingress nor external"
-        };
-        let remedy = "write exactly one of them: ingress: {} or external: {}; or leave hosting out for the operator's default";
+    // Neither is the operator's default.
+    if by_ingress.is_some() && *external {
+        let message = "ingress and external exclude each other";
+        let remedy =
+            "keep ingress if this operator is to serve the policy, external if somebody else does";
         findings.push(
             Finding::new(Code::SpecHostingInvalid, "spec.hosting", message).with_remedy(remedy),
         );
@@ -288,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn exactly_one_way_of_hosting() {
+    fn at_most_one_way_of_hosting() {
         let ingress = Some(SpecIngress::default());
         for (case, hosting, expected) in [
             (
@@ -307,11 +305,7 @@ mod tests {
                 },
                 vec![],
             ),
-            (
-                "neither",
-                SpecHosting::default(),
-                vec!["spec-hosting-invalid"],
-            ),
+            ("the default", SpecHosting::default(), vec![]),
             (
                 "both",
                 SpecHosting {
