@@ -183,6 +183,8 @@ publish() {
     show kubectl wait --for=condition=Ready --timeout=120s -n mail mtasts/quickstart
     phase "Look at it as anybody would: in Kubernetes, in DNS, over HTTPS"
     show kubectl get mtasts -n mail
+    show kubectl get mtasts quickstart -n mail -o 'jsonpath={range .status.conditions[*]}{.type}{"\t"}{.status}{"\t"}{.reason}{"\n"}{end}'
+    show kubectl get events -n mail
     show dig +short TXT _mta-sts.$domain @127.0.0.1 -p "$dns_port"
     show curl -sS "${curl_front[@]}" "https://$host/.well-known/mta-sts.txt"
 }
@@ -248,7 +250,7 @@ summary() {
 		  What to try next:
 		    KEEP=1 make quickstart                 leave all of this running, and play with it
 		    kubectl explain mtasts.spec            every field, with what it does
-		    $mta_sts lint FILE     check a policy, a TXT record or a manifest of yours
+		    ${mta_sts#"$root"/} lint FILE         check a policy, a TXT record or a manifest of yours
 		    examples/quickstart/                   what was applied here
 		    make test                              the same parts, and many ways to break them
 	TEXT
