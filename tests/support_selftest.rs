@@ -79,7 +79,10 @@ async fn the_shared_server_has_our_resources() {
         "metadata": {"name": "policy"},
         "spec": {"domain": "example.org", "mx": ["mail.example.org"]},
     });
-    let made = policies.patch("policy", &apply(), &Patch::Apply(&policy)).await.unwrap();
+    let made = policies
+        .patch("policy", &apply(), &Patch::Apply(&policy))
+        .await
+        .unwrap();
     assert_eq!(made.spec.domain, "example.org");
 }
 
