@@ -28,7 +28,7 @@ mod tests {
         let name = |text: &str| object_name(&Domain::parse(text).unwrap());
         assert!(name("example.org").starts_with("mta-sts-example-org-"));
         assert_ne!(name("a-b.example"), name("a.b.example"));
-        let long = format!("{}.example", ["a".repeat(60); 3].join("."));
+        let long = format!("{}.example", vec!["a".repeat(60); 3].join("."));
         assert_eq!(name(&long).len(), MAX_LENGTH);
         assert!(!name("example.org").contains('.'));
     }

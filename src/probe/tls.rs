@@ -310,11 +310,11 @@ fn judge(
     // A date that is wrong hides an unknown issuer: then the path is looked at again at a time
     // when the certificate was valid.
     let mut error = path(if problems.is_empty() { now } else { valid });
-    if let Some(problem) = error.as_ref().and_then(date_problem) {
-        if problems.is_empty() {
-            problems.push(problem);
-            error = path(valid);
-        }
+    if let Some(problem) = error.as_ref().and_then(date_problem)
+        && problems.is_empty()
+    {
+        problems.push(problem);
+        error = path(valid);
     }
     if let Some(error) = error.filter(|error| date_problem(error).is_none()) {
         problems.push(untrusted(error, &x509, above));

@@ -33,10 +33,10 @@ pub(crate) fn host_of<B>(request: &Request<B>) -> Result<String, HostError> {
     let Some(authority) = uri.authority() else {
         return host.ok_or(HostError::Missing);
     };
-    if let Some(scheme) = uri.scheme_str() {
-        if !matches!(scheme, "http" | "https") || authority.as_str().contains('@') {
-            return Err(HostError::Target);
-        }
+    if let Some(scheme) = uri.scheme_str()
+        && (!matches!(scheme, "http" | "https") || authority.as_str().contains('@'))
+    {
+        return Err(HostError::Target);
     }
     parse(authority.as_str().as_bytes()).map_err(|_| HostError::Target)
 }
