@@ -1,6 +1,8 @@
 //! Probing policy hosts: every certificate defect and every hostile HTTP behaviour ends in a
 //! typed result, in time. The servers are real TLS servers on loopback.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,6 +39,9 @@ fn now() -> Timestamp {
 }
 
 // --- certificates ---
+
+/// A chain as the server sends it, and the key of its first certificate.
+type Identity = (Vec<CertificateDer<'static>>, KeyPair);
 
 type Ca = CertifiedIssuer<'static, KeyPair>;
 
@@ -237,7 +242,7 @@ async fn all_that_is_wrong_with_a_certificate_is_told_and_the_policy_is_fetched_
         let above = above.iter().map(|ca| ca.der().clone());
         (std::iter::once(der).chain(above).collect::<Vec<_>>(), key)
     };
-    let cases: Vec<(&str, (Vec<CertificateDer<'static>>, KeyPair), &[&str])> = vec![
+    let cases: Vec<(&str, Identity, &[&str])> = vec![
         ("good", with(leaf().signed_by(&root_ca), &[]), &[]),
         (
             "good, with intermediate",

@@ -310,8 +310,8 @@ fn judge(
     // A date that is wrong hides an unknown issuer: then the path is looked at again at a time
     // when the certificate was valid.
     let mut error = path(if problems.is_empty() { now } else { valid });
-    if let Some(problem) = error.as_ref().and_then(date_problem)
-        && problems.is_empty()
+    if problems.is_empty()
+        && let Some(problem) = error.as_ref().and_then(date_problem)
     {
         problems.push(problem);
         error = path(valid);

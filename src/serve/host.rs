@@ -33,9 +33,8 @@ pub(crate) fn host_of<B>(request: &Request<B>) -> Result<String, HostError> {
     let Some(authority) = uri.authority() else {
         return host.ok_or(HostError::Missing);
     };
-    if let Some(scheme) = uri.scheme_str()
-        && (!matches!(scheme, "http" | "https") || authority.as_str().contains('@'))
-    {
+    let scheme_is_good = matches!(uri.scheme_str(), None | Some("http" | "https"));
+    if !scheme_is_good || authority.as_str().contains('@') {
         return Err(HostError::Target);
     }
     parse(authority.as_str().as_bytes()).map_err(|_| HostError::Target)

@@ -28,7 +28,7 @@ pub struct Limits {
     pub connections: usize,
     /// Time until a new connection's first request is complete.
     pub first_request: Duration,
-    /// Time from one request to the next one's end of headers.
+    /// Time from one request to the next one's end of headers; not below `first_request`.
     pub keep_alive: Duration,
     /// Takes the place of both while more than three quarters of the connections are taken.
     pub pressed: Duration,
