@@ -162,7 +162,7 @@ start_operator() {
     show kubectl wait --for=condition=Established --timeout=60s crd --all
     show kubectl apply -f examples/quickstart/cluster.yaml
     start serve "$mta_sts" serve --namespace mta-sts-system --listen "127.0.0.1:$serve_port" \
-        --admin-listen "127.0.0.1:$serve_admin_port"
+        --admin-listen "127.0.0.1:$serve_admin_port" --drain-seconds 0
     start controller "$mta_sts" controller --namespace mta-sts-system --policy-endpoint "127.0.0.1:$serve_port" \
         --authoritative "$domain=127.0.0.1:$dns_port" --resolver "127.0.0.1:$dns_port" \
         --connect-to "$host:443:127.0.0.1:$front_port" --ca-file "$state/tls/front-ca.crt" \
@@ -183,6 +183,8 @@ publish() {
     show kubectl wait --for=condition=Ready --timeout=120s -n mail mtasts/quickstart
     phase "Look at it as anybody would: in Kubernetes, in DNS, over HTTPS"
     show kubectl get mtasts -n mail
+    show kubectl get mtasts quickstart -n mail -o 'jsonpath={range .status.conditions[*]}{.type}{"\t"}{.status}{"\t"}{.reason}{"\n"}{end}'
+    show kubectl get events -n mail
     show dig +short TXT _mta-sts.$domain @127.0.0.1 -p "$dns_port"
     show curl -sS "${curl_front[@]}" "https://$host/.well-known/mta-sts.txt"
 }
@@ -248,7 +250,7 @@ summary() {
 		  What to try next:
 		    KEEP=1 make quickstart                 leave all of this running, and play with it
 		    kubectl explain mtasts.spec            every field, with what it does
-		    $mta_sts lint FILE     check a policy, a TXT record or a manifest of yours
+		    ${mta_sts#"$root"/} lint FILE         check a policy, a TXT record or a manifest of yours
 		    examples/quickstart/                   what was applied here
 		    make test                              the same parts, and many ways to break them
 	TEXT
@@ -272,6 +274,7 @@ start() {
     blame=$name
     (cd "$state" && exec setsid "$@" > "log/$name.log" 2>&1 < /dev/null) &
     echo $! > "$state/pid/$name"
+    disown
 }
 
 # until_true SECONDS WHAT COMMAND…

@@ -11,6 +11,7 @@ echo '== tests'
 result=0
 cargo test --locked --no-fail-fast "$@" 2>&1 | tee "$log" || result=$?
 
+[ "$result" = 0 ] || grep -q '^test result: FAILED' "$log" || echo 'the tests could not be built, or a test process died: see above'
 # cargo gives one such line for each test binary.
 awk '/^test result:/ { passed += $4; failed += $6 } END { printf "%d passed, %d failed\n", passed, failed }' "$log"
 exit "$result"

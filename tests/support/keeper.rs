@@ -50,6 +50,10 @@ pub(super) fn spare(pid: u32) {
     tell("spare", &pid.to_string());
 }
 
+#[allow(
+    clippy::zombie_processes,
+    reason = "it outlives this process: that is its purpose"
+)]
 fn tell(verb: &str, what: &str) {
     static KEEPER: OnceLock<Mutex<ChildStdin>> = OnceLock::new();
     let keeper = KEEPER.get_or_init(|| {
