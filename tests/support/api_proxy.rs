@@ -11,6 +11,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::SendRequest;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub struct ApiProxy {
     pub writes: Arc<Interference>,
     /// Takes the API server away from the clients of this proxy, and gives it back.
     pub link: Arc<Link>,
+    requests: Arc<Requests>,
     accepting: JoinHandle<()>,
 }
 
@@ -39,7 +41,21 @@ struct Upstream {
     ca_pem: String,
     writes: Arc<Interference>,
     link: Arc<Link>,
+    requests: Arc<Requests>,
 }
+
+/// A request that the API server has answered, whatever it was.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Answered {
+    /// GET, POST, …
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// The status of the answer.
+    pub status: u16,
+}
+
+type Requests = std::sync::Mutex<BTreeSet<Answered>>;
 
 type Connection = Mutex<Option<SendRequest<Full<Bytes>>>>;
 
@@ -48,19 +64,27 @@ impl ApiProxy {
     pub async fn start(api: &ApiServer) -> Self {
         let writes = Arc::new(Interference::default());
         let link = Link::new(free_port());
+        let requests = Arc::<Requests>::default();
         let upstream = Arc::new(Upstream {
             address: api.address(),
             ca_pem: api.ca_pem().to_owned(),
             writes: writes.clone(),
             link: link.clone(),
+            requests: requests.clone(),
         });
         let accepting = tokio::spawn(accept(upstream));
         link.mend().await;
         Self {
             writes,
             link,
+            requests,
             accepting,
         }
+    }
+
+    /// All requests that were answered so far, each once.
+    pub fn answered(&self) -> BTreeSet<Answered> {
+        self.requests.lock().expect("nobody panics with it").clone()
     }
 
     /// A kubeconfig that leads through this proxy, with the rights of `token`.
@@ -134,12 +158,20 @@ async fn forward(
     }
     let sender = sender.as_mut().ok_or("connected above")?;
     sender.ready().await.map_err(|why| why.to_string())?;
+    let (method, target) = (head.method.to_string(), head.uri.to_string());
     let request = Request::from_parts(head, Full::new(body));
     let response = sender
         .send_request(request)
         .await
         .map_err(|why| why.to_string())?;
 
+    let answered = Answered {
+        method,
+        target,
+        status: response.status().as_u16(),
+    };
+    let requests = upstream.requests.lock();
+    requests.expect("nobody panics with it").insert(answered);
     if let Some(number) = number {
         upstream.writes.end(number, response.status().as_u16());
     }
