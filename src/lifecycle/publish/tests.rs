@@ -1,6 +1,8 @@
 use super::super::decide::{Decided, Input, decide};
 use super::super::desired::tests::desired;
+use super::super::observation::Endpoint;
 use super::super::record::Owner;
+use super::super::txt::TxtSet;
 use super::*;
 use crate::protocol::{InstallationId, MaxAge, Mode};
 
