@@ -197,7 +197,7 @@ fn timed(
         status: verdict.status,
         observed_generation: generation,
         last_transition_time: before.map_or(now, |before| before.last_transition_time),
-        reason: verdict.reason.to_string(),
+        reason: verdict.reason,
         message: verdict.message,
     }
 }
