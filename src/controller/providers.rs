@@ -14,7 +14,8 @@ use serde_json::json;
 use super::context::Context;
 use super::dns::{self, Access};
 use super::error::{Error, ProviderError};
-use super::reconcile::{Hold, provider_hold};
+use super::hold::provider_hold;
+use super::report::Hold;
 use crate::api::condition::Reason;
 use crate::api::{
     ClusterDnsProvider, Condition, ConditionStatus, DnsProvider, DnsProviderStatus, FIELD_MANAGER,
@@ -22,7 +23,7 @@ use crate::api::{
 };
 use crate::clock;
 use crate::lifecycle::ProviderKey;
-use crate::lifecycle::publish::printable;
+use crate::lifecycle::observation::printable;
 use crate::limits;
 
 /// What both kinds have in common.
