@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::Ingress;
-use kube::Api;
 use kube::api::DeleteParams;
+use kube::{Api, ResourceExt};
 use mta_sts_operator::lifecycle::Publication;
 use serde_json::json;
 use support::api_proxy::{ApiProxy, is_write};
@@ -35,6 +35,8 @@ use support::world::{MAIL, Observer, SOON, SYSTEM, World, find, name, shown, tim
 const ZONE: &str = "example.org";
 /// More than a life has writes.
 const DOMAINS: usize = 32;
+/// More than a retirement has writes.
+const RETIREMENTS: usize = 10;
 /// Long after the last write of a pass.
 const QUIET: Duration = Duration::from_millis(1500);
 
@@ -140,8 +142,8 @@ impl Lane {
             controller.lock().unwrap().iter().for_each(Process::kill);
             mark.store(true, Ordering::SeqCst);
         };
-        self.writes
-            .on(fits, ordinal, self.when, Action::Strike(Box::new(strike)));
+        let action = Action::Strike(Box::new(strike));
+        self.writes.on(fits, ordinal, self.when, action);
         struck
     }
 
@@ -153,7 +155,7 @@ impl Lane {
             let struck = self.kill_at(1, move |write| write.what.contains(what));
             eventually("the operator starts, and is killed", SOON, async || {
                 self.revive();
-                ensure(struck.load(Ordering::SeqCst), what)
+                ensure(is_struck(&struck), what)
             })
             .await;
             let now = self.installation().await;
@@ -181,7 +183,7 @@ impl Lane {
             self.until(n, &struck, async || self.settled(n).await).await;
             let ids = self.agree(n, observer, "testing").await;
             assert!(ids.len() == 1 && ids[0].ends_with(&installation), "{ids:?}");
-            if !struck.load(Ordering::SeqCst) {
+            if !is_struck(&struck) {
                 return n - 1;
             }
         }
@@ -198,18 +200,18 @@ impl Lane {
             self.until(n, &struck, async || self.settled(n).await).await;
             let ids = self.agree(n, observer, "enforce").await;
             assert!(ids.len() == 2, "{}: {ids:?}", domain(n));
-            if !struck.load(Ordering::SeqCst) {
+            if !is_struck(&struck) {
                 return n - 1;
             }
         }
         panic!("a change has more writes than there are domains");
     }
 
-    /// The same for a retirement: first up to the wait for the TTL, then, for all domains at once,
-    /// what comes after it.
+    /// The same for a retirement. What comes after the wait for the TTL has its kills once all have
+    /// been deleted.
     async fn retire(&self) -> usize {
-        let mut waiting: Vec<(usize, Observer, Struck)> = Vec::new();
-        for n in 1..=DOMAINS {
+        let mut retiring: Vec<(usize, Observer, Struck)> = Vec::new();
+        for n in 1..=RETIREMENTS {
             let observer = self.observe_patiently(n);
             let struck = self.kill_at(n, move |write| is_about(write, n));
             let policies = self.world.policies(MAIL);
@@ -217,25 +219,26 @@ impl Lane {
             policies.delete(&name(&domain(n)), &params).await.unwrap();
             self.until(n, &struck, async || self.txt_gone(n).await)
                 .await;
-            if !struck.load(Ordering::SeqCst) {
-                // Its kill comes after the wait.
-                waiting.push((n, observer, struck));
-                break;
-            }
-            let struck = self.kill_at(n, move |write| is_about(write, n));
-            waiting.push((n, observer, struck));
+            retiring.push((n, observer, struck));
         }
-        let before = waiting.len() - 1;
-        self.all_gone(&waiting).await;
-        let struck = |(_, _, struck): &&(usize, Observer, Struck)| struck.load(Ordering::SeqCst);
-        let after = waiting.iter().take(before).take_while(struck).count();
-        assert!(after < before, "there may be writes that had no kill");
-        for (n, observer, _) in waiting {
+        for (n, _, _) in &retiring {
+            self.gone(*n).await;
+        }
+        let struck: Vec<bool> = retiring
+            .iter()
+            .map(|(_, _, struck)| is_struck(struck))
+            .collect();
+        for (n, observer, _) in retiring {
             let seen = observer.finish_strictly();
             let decided = self.chronicle.decided(&domain(n));
             assert_eq!(seen.announced, [decided[1].to_string()], "{}", domain(n));
         }
-        before + after
+        let kills = struck.iter().take_while(|struck| **struck).count();
+        assert!(
+            kills < RETIREMENTS && struck[kills..] == vec![false; RETIREMENTS - kills],
+            "{struck:?}"
+        );
+        kills
     }
 
     /// Waits for a state, with the controller started again whenever it was killed. Where no kill
@@ -250,7 +253,7 @@ impl Lane {
         let mut last = (0, Instant::now());
         eventually(&what, SOON, async || {
             self.revive();
-            let was_struck = struck.load(Ordering::SeqCst);
+            let was_struck = is_struck(struck);
             reached().await?;
             let writes = self.writes.writes();
             let count = writes.iter().filter(|write| is_about(write, n)).count();
@@ -341,39 +344,36 @@ impl Lane {
         self.world.observe_every(pause, &domain(n), &self.endpoints)
     }
 
-    /// Nothing is left of the domains, neither in the cluster nor in the zone nor at the servers.
-    async fn all_gone(&self, waiting: &[(usize, Observer, Struck)]) {
+    /// Waits until nothing is left of a domain, in the cluster, the zone and the policy servers.
+    async fn gone(&self, n: usize) {
         let ingresses = Api::<Ingress>::namespaced(self.world.client.clone(), SYSTEM);
-        for (n, _, _) in waiting {
-            let domain = domain(*n);
-            let host = format!("mta-sts.{domain}");
-            eventually(&format!("{domain} is gone"), SOON, async || {
-                self.revive();
-                let record = self.world.record(&domain).await;
-                ensure(record.is_none(), "the record is there")?;
-                let left = ingresses.list(&Default::default()).await;
-                let left = left.map_err(|why| why.to_string())?.items;
-                let left = left.iter().filter(|i| {
-                    i.metadata
-                        .annotations
-                        .iter()
-                        .flatten()
-                        .any(|(_, value)| *value == domain)
-                });
-                ensure(left.count() == 0, "the Ingress is there")?;
+        let domain = domain(n);
+        eventually(&format!("{domain} is gone"), SOON, async || {
+            self.revive();
+            let record = self.world.record(&domain).await;
+            ensure(record.is_none(), "the record is there")?;
+            let left = ingresses.list(&Default::default()).await;
+            let left = left.map_err(|why| why.to_string())?.items;
+            let is_left = left
+                .iter()
+                .any(|ingress| ingress.name_any().contains(&label(n)));
+            ensure(!is_left, "the Ingress is there")?;
+            for (name, kind) in [("_mta-sts", "TXT"), ("mta-sts", "A")] {
                 let bind = self.world.bind.lock().unwrap();
-                ensure(bind.dig(&host, "A").is_empty(), "the address is there")?;
-                let txt = bind.dig(&format!("_mta-sts.{domain}"), "TXT");
-                drop(bind);
-                ensure(txt.is_empty(), txt)?;
-                match self.world.body(&domain).await {
-                    Err(why) if why == "status 404" => Ok(()),
-                    other => Err(format!("{other:?}")),
-                }
-            })
-            .await;
-        }
+                let answer = bind.dig(&format!("{name}.{domain}"), kind);
+                ensure(answer.is_empty(), answer)?;
+            }
+            match self.world.body(&domain).await {
+                Err(why) if why == "status 404" => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
     }
+}
+
+fn is_struck(struck: &Struck) -> bool {
+    struck.load(Ordering::SeqCst)
 }
 
 fn zone() -> Zone {
