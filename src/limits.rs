@@ -210,3 +210,10 @@ pub const FINDINGS_COUNT: usize = 1000;
 
 /// Largest record file that `lint` reads: a DNS answer has at most 65535 bytes.
 pub const RECORD_FILE_BYTES: usize = 64 * 1024;
+
+/// How often each address of a policy host is asked before an id is announced: several servers
+/// may stand behind it, and one of six with the wrong certificate is found with two in three.
+pub const LOOKS_BEFORE_ANNOUNCING: usize = 6;
+
+/// Further looks at an address that showed a bad certificate, once its policy is published.
+pub const SECOND_LOOKS: usize = 2;

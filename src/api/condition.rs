@@ -159,7 +159,7 @@ reasons! {
     NullMx: "The domain accepts no mail (null MX).",
     LookupFailed: "The MX records could not be looked up.",
     Healthy: "There is no error-level finding about what is published.",
-    Unhealthy: "There is an error-level finding; status.findings lists it.",
+    Unhealthy: "There is an error-level finding. The condition Healthy carries its code in place of this word: mx-uncovered is MxUncovered.",
     Suspended: "spec.suspend is set: everything is left as it is.",
     Progressing: "Work is going on.",
     Stalled: "Nothing will change until somebody acts.",

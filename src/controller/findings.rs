@@ -101,6 +101,17 @@ fn address(name: &HostName, answer: &PublicAnswer, now: Timestamp, findings: &mu
             .iter()
             .map(|problem| certificate(&subject, *problem)),
     );
+    if let Some((bad, looks)) = answer.inconsistent {
+        findings.push(
+            Finding::new(
+                Code::HostTlsInconsistent,
+                &subject,
+                "the certificate is wrong in some handshakes only: several servers stand behind this address",
+            )
+            .with_evidence(&format!("{bad} of {looks} handshakes showed a bad certificate"))
+            .with_remedy("look at each replica of the front: one may not have loaded the certificate yet"),
+        );
+    }
     findings.extend(expiring(&subject, answer, now));
 }
 

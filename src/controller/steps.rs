@@ -61,6 +61,9 @@ impl Due<'_> {
         if let Some(reopened) = publish::reopen_ledger(self.record, self.seen) {
             return self.write(&reopened).await;
         }
+        if let Some(noted) = publish::note_external(self.record, self.seen, now) {
+            return self.write(&noted).await;
+        }
         match self.progress.step {
             Step::AwaitBody => Ok(self.wait("body", now)),
             Step::Announce if report.hold.is_some() => Ok(self.wait("hold", now)),
@@ -125,10 +128,12 @@ impl Due<'_> {
             .write_txt(self.context, Some(&announced.id), ttl)
             .await?
         {
-            Ok(Swap::Done | Swap::Conflict) => {
+            Ok(Swap::Done) => {
                 self.context.metrics.step("txt", announced.at, now);
                 Ok(Next::Again)
             }
+            // Somebody wrote in between. If he does so all the time, this must not be a race.
+            Ok(Swap::Conflict) => Ok(Next::Wait(Duration::from_millis(500))),
             Err(error) => {
                 report.hold = Some(provider_hold(&error));
                 Ok(self.wait("txt", now))
@@ -141,14 +146,18 @@ impl Due<'_> {
     fn may_repair(&self, now: Timestamp) -> bool {
         const HOUR: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
         let domain = &self.record.publication.domain;
-        self.context.memory.of(domain, |memory| {
+        let may = self.context.memory.of(domain, |memory| {
             memory.repairs.retain(|at| now.duration_since(*at) < HOUR);
             let may = memory.repairs.len() < 2;
             if may {
                 memory.repairs.push(now);
             }
             may
-        })
+        });
+        if may {
+            self.context.metrics.repaired();
+        }
+        may
     }
 
     async fn confirm(&self, now: Timestamp) -> Result<Next, Error> {

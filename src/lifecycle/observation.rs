@@ -80,6 +80,9 @@ pub struct PublicAnswer {
     pub not_after: Option<Timestamp>,
     /// When its certificate began.
     pub not_before: Option<Timestamp>,
+    /// Of how many looks how many showed a bad certificate, where not all did: several servers
+    /// behind one address, and some of them do not have the right one.
+    pub inconsistent: Option<(usize, usize)>,
 }
 
 /// What is wrong with a certificate.
@@ -180,6 +183,23 @@ pub fn printable(octets: &[u8]) -> String {
 }
 
 impl Observation {
+    /// The policies that somebody else serves, with the digests of their bodies; none where the
+    /// policy servers are ours.
+    pub fn external_policies(&self) -> impl Iterator<Item = (Sha256Digest, &Policy)> {
+        let answers = match (&self.endpoints, &self.public) {
+            (None, Public::Answers(answers)) => answers.as_slice(),
+            _ => &[],
+        };
+        answers.iter().filter_map(|answer| match &answer.outcome {
+            PublicOutcome::Body {
+                sha256,
+                policy: Some(policy),
+                ..
+            } => Some((*sha256, policy)),
+            _ => None,
+        })
+    }
+
     /// Digests of all bodies that were seen.
     pub fn digests(&self) -> impl Iterator<Item = Sha256Digest> {
         let endpoints = self.endpoints.iter().flatten();

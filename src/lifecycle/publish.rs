@@ -13,7 +13,7 @@ use super::observation::{
     AddressState, CertificateProblem, EndpointAnswer, Observation, Public, PublicAnswer,
     PublicOutcome, TxtAnswer, TxtServer, UNREACHABLE_HOLD, printable,
 };
-use super::record::{Announced, Publication, Record};
+use super::record::{Announced, LedgerEntry, Publication, Record};
 use crate::protocol::{MxPattern, Policy, PolicyId, Sha256Digest};
 
 /// Whether the body is out.
@@ -346,6 +346,14 @@ pub fn announce(record: &Record, ttl: u32, previous_ttl: u32, now: Timestamp) ->
     let publication = &mut record.publication;
     let current = publication.current.id.clone();
     ledger::close_all_but(&mut publication.ledger, &current, now);
+    // An announcement that was never confirmed may not have reached everybody: what was before
+    // it can still be remembered as well.
+    let unconfirmed = publication
+        .announced
+        .as_ref()
+        .filter(|before| before.confirmed_at.is_none())
+        .map_or(0, |before| before.previous_ttl);
+    let previous_ttl = previous_ttl.max(unconfirmed);
     publication.announced = Some(Announced {
         id: current,
         ttl,
@@ -375,6 +383,28 @@ pub fn reopen_ledger(record: &Record, seen: &Observation) -> Option<Record> {
         .collect();
     let mut reopened = record.clone();
     ledger::reopen(&mut reopened.publication.ledger, &current.id, &digests).then_some(reopened)
+}
+
+/// The record with every policy that somebody else was seen to serve and that means something
+/// else than the current one; `None` if there is none that it does not know.
+pub fn note_external(record: &Record, seen: &Observation, now: Timestamp) -> Option<Record> {
+    let mut noted = record.clone();
+    let entries = &mut noted.publication.ledger;
+    for (sha256, policy) in seen.external_policies() {
+        let known = entries.iter().any(|entry| entry.sha256 == Some(sha256));
+        if !known && !is_current(policy, record) {
+            entries.push(LedgerEntry {
+                id: None,
+                sha256: Some(sha256),
+                mode: policy.mode,
+                max_age: policy.max_age,
+                mx: policy.mx.clone(),
+                first_served: now,
+                last_served: None,
+            });
+        }
+    }
+    (noted != *record).then_some(noted)
 }
 
 /// The record with its announcement confirmed.

@@ -219,11 +219,17 @@ pub(super) async fn world(
     address: AddressState,
 ) -> Observation {
     let domain = &accepted.desired.domain;
+    let id = &record.publication.current.id;
+    let announced = record.publication.announced.as_ref();
+    // Before an id goes out, everything behind an address must be right; later one look will do.
+    let looks = match announced.is_some_and(|announced| announced.id == *id) {
+        true => 1,
+        false => limits::LOOKS_BEFORE_ANNOUNCING,
+    };
     let (endpoints, public) = tokio::join!(
         endpoints::endpoints(context, domain, accepted.desired.external),
-        public::public(context, domain),
+        public::public(context, domain, looks),
     );
-    let id = &record.publication.current.id;
     let fresh_since = context.memory.of(domain, |memory| match &memory.fresh {
         Some((known, since)) if known == id => Some(*since),
         _ => None,

@@ -17,8 +17,8 @@ use crate::probe::policy_host::{
 use crate::probe::tls::{TlsProblem, TlsVerdict};
 use crate::protocol::{Domain, HostName, Policy, PolicyId, Sha256Digest, StsRecord};
 
-/// The public URL, on every address of the policy host.
-pub(super) async fn public(context: &Context, domain: &Domain) -> Public {
+/// The public URL, on every address of the policy host, each asked `looks` times.
+pub(super) async fn public(context: &Context, domain: &Domain, looks: usize) -> Public {
     if context.settings.public_gate == PublicGate::InCluster {
         return Public::NotLooked;
     }
@@ -37,11 +37,66 @@ pub(super) async fn public(context: &Context, domain: &Domain) -> Public {
     if all.is_empty() {
         return Public::NoAddress;
     }
-    let asked = all.into_iter().map(|ip| public_answer(context, &host, ip));
+    let asked = all
+        .into_iter()
+        .map(|ip| address_answer(context, &host, ip, looks));
     Public::Answers(join_all(asked).await)
 }
 
 const HTTPS: u16 = 443;
+
+/// What one address answers: the worst of several looks, since several servers may stand behind
+/// it, and a sender meets any of them.
+async fn address_answer(
+    context: &Context,
+    host: &HostName,
+    ip: IpAddr,
+    looks: usize,
+) -> PublicAnswer {
+    if looks > 1 {
+        let looked = (0..looks).map(|_| public_answer(context, host, ip));
+        return worst(join_all(looked).await)
+            .unwrap_or_else(|| private(SocketAddr::new(ip, HTTPS)));
+    }
+    // What is published is not called broken for one bad handshake.
+    let mut answer = public_answer(context, host, ip).await;
+    for _ in 0..limits::SECOND_LOOKS {
+        if answer.certificate.is_empty() {
+            break;
+        }
+        answer = public_answer(context, host, ip).await;
+    }
+    answer
+}
+
+/// The worst of several answers of one address.
+fn worst(answers: Vec<PublicAnswer>) -> Option<PublicAnswer> {
+    let total = answers.len();
+    let bad = answers.iter().filter(|a| !a.certificate.is_empty()).count();
+    let first = answers.first().map(|answer| answer.outcome.clone());
+    let mut worst = answers.into_iter().max_by_key(|answer| {
+        (
+            !answer.certificate.is_empty(),
+            !matches!(answer.outcome, PublicOutcome::Body { .. }),
+            Some(&answer.outcome) != first.as_ref(),
+        )
+    })?;
+    if bad > 0 && bad < total {
+        worst.inconsistent = Some((bad, total));
+    }
+    Some(worst)
+}
+
+fn private(address: SocketAddr) -> PublicAnswer {
+    PublicAnswer {
+        address: address.to_string(),
+        outcome: PublicOutcome::Private,
+        certificate: Vec::new(),
+        not_after: None,
+        not_before: None,
+        inconsistent: None,
+    }
+}
 
 async fn public_answer(context: &Context, host: &HostName, ip: IpAddr) -> PublicAnswer {
     let detour = context
@@ -51,13 +106,7 @@ async fn public_answer(context: &Context, host: &HostName, ip: IpAddr) -> Public
         .find_map(|detour| detour.apply(host, HTTPS));
     let shown = SocketAddr::new(ip, HTTPS);
     if detour.is_none() && context.targets.check(ip).is_err() {
-        return PublicAnswer {
-            address: shown.to_string(),
-            outcome: PublicOutcome::Private,
-            certificate: Vec::new(),
-            not_after: None,
-            not_before: None,
-        };
+        return private(shown);
     }
     let request = PolicyHostRequest {
         host: host.clone(),
@@ -88,6 +137,7 @@ fn told(shown: SocketAddr, answer: PolicyHostAnswer) -> PublicAnswer {
         certificate: problems,
         not_after,
         not_before,
+        inconsistent: None,
     }
 }
 
@@ -156,7 +206,7 @@ pub(in crate::controller) async fn adopted(
     domain: &Domain,
     txt: &TxtSet,
 ) -> Option<Adopted> {
-    let Public::Answers(answers) = public(context, domain).await else {
+    let Public::Answers(answers) = public(context, domain, 1).await else {
         return None;
     };
     let id: Option<PolicyId> = txt

@@ -18,7 +18,8 @@ use crate::limits;
 pub(super) struct Verdict {
     pub(super) type_: ConditionType,
     pub(super) status: ConditionStatus,
-    pub(super) reason: Reason,
+    /// Of [`Reason`], or for Healthy the finding's code.
+    pub(super) reason: String,
     pub(super) message: String,
 }
 
@@ -59,7 +60,7 @@ fn verdict(
     Verdict {
         type_,
         status,
-        reason,
+        reason: reason.to_string(),
         message,
     }
 }
@@ -205,6 +206,13 @@ fn dns_published(report: &Report) -> Verdict {
             "every authoritative server shows the record".to_owned(),
         ),
         (Some(hold), _) => held(hold, report),
+        (None, Some(Shown::Foreign(found))) if report.manual && announced => of(
+            no,
+            Reason::ManualActionNeeded,
+            format!(
+                "there is no DNS provider: replace \"{found}\" by the record of status.dns.records, by hand"
+            ),
+        ),
         (None, Some(Shown::Foreign(found))) => foreign(report, found),
         (None, _) if !announced => of(
             no,
@@ -351,12 +359,11 @@ fn ready(known: Option<&MtaStsPolicyStatus>, report: &Report, verdicts: &[Verdic
         counts && verdict.status != ConditionStatus::True
     });
     match failing {
-        Some(failing) => verdict(
-            ConditionType::Ready,
-            ConditionStatus::False,
-            failing.reason,
-            &failing.message,
-        ),
+        Some(failing) => Verdict {
+            type_: ConditionType::Ready,
+            status: ConditionStatus::False,
+            ..failing.clone()
+        },
         None => verdict(
             ConditionType::Ready,
             ConditionStatus::True,
@@ -371,12 +378,16 @@ fn healthy(report: &Report, found: &[Finding]) -> Verdict {
         .iter()
         .find(|finding| finding.severity == Severity::Error);
     match worst {
-        Some(finding) => verdict(
-            ConditionType::Healthy,
-            ConditionStatus::False,
-            Reason::Unhealthy,
-            format!("{} {}: {}", finding.code, finding.subject, finding.message),
-        ),
+        Some(finding) => Verdict {
+            // The code in the form of a reason: mx-uncovered is MxUncovered.
+            reason: format!("{:?}", finding.code),
+            ..verdict(
+                ConditionType::Healthy,
+                ConditionStatus::False,
+                Reason::Unhealthy,
+                format!("{} {}: {}", finding.code, finding.subject, finding.message),
+            )
+        },
         None if report.seen.is_none() => verdict(
             ConditionType::Healthy,
             ConditionStatus::Unknown,
@@ -403,17 +414,16 @@ fn progress(report: &Report, ready: &Verdict) -> Option<Verdict> {
             Some(Hold::Foreign(_) | Hold::WildcardShadowed(_) | Hold::Drift(_)) => true,
             None => false,
         }
-        || ready.reason == Reason::IngressRefused;
+        || ready.reason == Reason::IngressRefused.as_str();
     if stalled {
-        return Some(verdict(
-            ConditionType::Stalled,
-            ConditionStatus::True,
-            ready.reason,
-            &ready.message,
-        ));
+        return Some(Verdict {
+            type_: ConditionType::Stalled,
+            status: ConditionStatus::True,
+            ..ready.clone()
+        });
     }
     // Waiting for a person is neither.
-    (ready.reason != Reason::ManualActionNeeded).then(|| {
+    (ready.reason != Reason::ManualActionNeeded.as_str()).then(|| {
         verdict(
             ConditionType::Reconciling,
             ConditionStatus::True,
