@@ -119,7 +119,12 @@ impl Front {
 
     /// Adds or changes a host. From the moment this returns every new connection sees the change.
     pub async fn set(&self, host: &str, site: Site) {
-        self.config().sites.insert(host.to_owned(), site);
+        self.set_all([(host.to_owned(), site)]).await;
+    }
+
+    /// The same for many hosts at once.
+    pub async fn set_all(&self, sites: impl IntoIterator<Item = (String, Site)>) {
+        self.config().sites.extend(sites);
         self.write_configuration();
         let before = self.workers_ended();
         match self.nginx().as_ref() {

@@ -9,6 +9,7 @@
 //! | [`api_proxy::ApiProxy`] | stands before the API server; counts writes, and interferes with one |
 //! | [`dns_proxy::DnsProxy`] | the same before a DNS server, for dynamic updates |
 //! | [`process::Process`] | any program, our own too: its log, its signals |
+//! | [`chronicle::Chronicle`] | keeps every version of every record |
 //! | [`wait`] | waiting for a condition, never for a fixed time |
 //!
 //! A test file says `mod support;` and takes what it needs.
@@ -27,6 +28,7 @@
 
 pub mod api_proxy;
 pub mod bind;
+pub mod chronicle;
 pub mod dns_proxy;
 pub mod dns_txt;
 pub mod front;
