@@ -535,7 +535,8 @@ pub fn policy(domain: &str, spec: Value) -> Value {
         "metadata": {"name": name(domain)}, "spec": full})
 }
 
-fn merge(into: &mut Value, from: Value) {
+/// Puts the fields of `from` over those of `into`; null takes a field away.
+pub fn merge(into: &mut Value, from: Value) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {
             for (key, value) in from {
