@@ -182,11 +182,14 @@ pub const SPEC_MX_COUNT: usize = 100;
 /// with keys, line ends and every preset added.
 pub const SPEC_MX_BYTES: usize = 6 * 1024;
 
-/// Most Ingress annotations of a policy, and addresses of one family.
+/// Most Ingress annotations of a policy.
 pub const SPEC_LIST_COUNT: usize = 32;
 
 /// Longest value of an Ingress annotation in bytes: a host, a list of addresses, a class.
 pub const SPEC_ANNOTATION_BYTES: usize = 1024;
+
+/// Most zones of a provider object; who has more writes `*`.
+pub const PROVIDER_ZONES: usize = 100;
 
 /// TTL of a record set that is removed: it is never seen, but a change carries one.
 pub const RETIRED_TTL: u32 = 300;

@@ -112,7 +112,7 @@ reasons! {
     InvalidSpec: "A field is wrong; the message says which and what to write. Nothing that was published is changed.",
     DomainConflict: "Another object owns the domain, its parent or a domain below it, or has its TXT record at the same CNAME target.",
     NotAllowed: "The DNS provider may not be used from this namespace or for this domain.",
-    ProviderNotFound: "The DNS provider that the spec names does not exist.",
+    ProviderNotFound: "The DNS provider that the spec names does not exist, or its own spec is not valid.",
     HostingNotFound: "The spec names no hosting, the operator has no default, and the cluster has no default IngressClass.",
     AnnotationNotAllowed: "An annotation for the Ingress is not on the operator's allow-list.",
     NotAccepted: "Nothing is done or looked at until Accepted is True.",

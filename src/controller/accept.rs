@@ -9,7 +9,7 @@ use kube::{Resource, ResourceExt};
 
 use super::caches::{Caches, holdings};
 use super::context::Context;
-use super::spec::{assume_max_age, desired};
+use super::spec::{assume_max_age, desired, lint_cluster_spec, lint_provider_spec, unreadable};
 use crate::api::condition::Reason;
 use crate::api::{
     ClusterDnsProviderSpec, DnsProviderSpec, IngressSpec, IngressTlsSpec, MtaStsPolicy,
@@ -223,10 +223,11 @@ pub(super) fn namespaced_spec(
             format!("there is no DnsProvider {name} in the namespace {namespace}: create it, or correct spec.dns.providerRef (kind ClusterDnsProvider?)"),
         )
     })?;
-    match &found.0 {
-        Ok(provider) => Ok(provider.spec.clone()),
-        Err(error) => Err(unreadable("DnsProvider", name, &error.error)),
-    }
+    let spec = match &found.0 {
+        Ok(provider) => lint_provider_spec(&provider.spec).map(|()| provider.spec.clone()),
+        Err(error) => Err(unreadable(&error.error)),
+    };
+    spec.map_err(|fault| unusable("DnsProvider", name, &fault))
 }
 
 /// The spec of a `ClusterDnsProvider`.
@@ -241,16 +242,18 @@ pub(super) fn cluster_spec(
             format!("there is no ClusterDnsProvider {name}: create it, or correct spec.dns.providerRef (kind DnsProvider?)"),
         )
     })?;
-    match &found.0 {
-        Ok(provider) => Ok(provider.spec.clone()),
-        Err(error) => Err(unreadable("ClusterDnsProvider", name, &error.error)),
-    }
+    let spec = match &found.0 {
+        Ok(provider) => lint_cluster_spec(&provider.spec).map(|()| provider.spec.clone()),
+        Err(error) => Err(unreadable(&error.error)),
+    };
+    spec.map_err(|fault| unusable("ClusterDnsProvider", name, &fault))
 }
 
-fn unreadable(kind: &str, name: &str, error: &str) -> Rejected {
+/// A provider that was stored before a rule existed is as good as none.
+fn unusable(kind: &str, name: &str, fault: &str) -> Rejected {
     Rejected::new(
         Reason::ProviderNotFound,
-        format!("the {kind} {name} cannot be read: {error}"),
+        format!("the {kind} {name} is not valid: {fault}"),
     )
 }
 

@@ -1,15 +1,19 @@
-//! The spec of an object, judged by the rules and parsed. (pure)
+//! The specs of our objects, judged by the rules and parsed. (pure)
 
 use kube::ResourceExt as _;
 
 use super::accept::Rejected;
 use crate::api::condition::Reason;
-use crate::api::{IngressSpec, IssuerKind, MtaStsPolicy, MtaStsPolicySpec, ProviderKind};
+use crate::api::{
+    ClusterDnsProviderSpec, DnsProviderSpec, IngressSpec, IssuerKind, MtaStsPolicy,
+    MtaStsPolicySpec, ProviderKind, Rfc2136Spec, TsigSpec,
+};
 use crate::diagnosis::{
-    Finding, Severity, SpecAddress, SpecFields, SpecHosting, SpecIngress, SpecIssuer, SpecProvider,
-    SpecTls, lint_spec,
+    Finding, ProviderFields, Severity, SpecAddress, SpecFields, SpecHosting, SpecIngress,
+    SpecIssuer, SpecProvider, SpecTls, lint_provider, lint_spec,
 };
 use crate::lifecycle::desired::{AddressWish, Desired};
+use crate::lifecycle::observation::printable;
 use crate::protocol::{Domain, HostName, MaxAge, Mode, MxPattern};
 
 /// Annotation: what a lost record is taken to have said at worst, in seconds.
@@ -18,23 +22,14 @@ const ASSUME_MAX_AGE: &str = "mta-sts.dev/assume-max-age-seconds";
 /// The parsed spec, with the warnings that it deserves.
 pub(super) fn desired(policy: &MtaStsPolicy) -> Result<(Desired, Vec<Finding>), Rejected> {
     let findings = lint(&policy.spec);
-    let errors: Vec<&Finding> = findings
-        .iter()
-        .filter(|finding| finding.severity == Severity::Error)
-        .collect();
-    if let Some(first) = errors.first() {
-        let more = match errors.len() {
-            1 => String::new(),
-            n => format!(" (and {} more, see status.findings)", n - 1),
+    if let Some((fault, more)) = worst(&findings) {
+        let more = match more {
+            0 => String::new(),
+            n => format!(" (and {n} more, see status.findings)"),
         };
         return Err(Rejected {
             reason: Reason::InvalidSpec,
-            message: format!(
-                "{}: {}. {}{more}",
-                first.subject,
-                first.message,
-                first.remedy.as_deref().unwrap_or_default()
-            ),
+            message: format!("{fault}{more}"),
             findings,
         });
     }
@@ -45,6 +40,75 @@ pub(super) fn desired(policy: &MtaStsPolicy) -> Result<(Desired, Vec<Finding>), 
             Reason::InvalidSpec,
             "the spec has a value that cannot be read: compare it with kubectl explain mtastspolicy.spec",
         )),
+    }
+}
+
+/// The first error as a sentence, and how many more there are.
+fn worst(findings: &[Finding]) -> Option<(String, usize)> {
+    let mut errors = findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Error);
+    let first = errors.next()?;
+    let remedy = first.remedy.as_deref().unwrap_or_default();
+    let fault = format!("{}: {}. {remedy}", first.subject, first.message);
+    Some((fault, errors.count()))
+}
+
+/// What the API library says about an object that is not of its kind's shape, fit to be shown.
+pub(super) fn unreadable(error: &str) -> String {
+    format!("it cannot be read: {}", printable(error.as_bytes()))
+}
+
+/// The rules that the schema of a `DnsProvider` also has. Gives the first breach.
+pub(super) fn lint_provider_spec(spec: &DnsProviderSpec) -> Result<(), String> {
+    let DnsProviderSpec { rfc2136, zones } = spec;
+    first_fault(&ProviderFields {
+        zones,
+        ..rfc2136_fields(rfc2136)
+    })
+}
+
+/// The rules that the schema of a `ClusterDnsProvider` also has. Gives the first breach.
+pub(super) fn lint_cluster_spec(spec: &ClusterDnsProviderSpec) -> Result<(), String> {
+    let ClusterDnsProviderSpec {
+        rfc2136,
+        zones,
+        allowed_namespaces,
+    } = spec;
+    let expressions = allowed_namespaces.match_expressions.iter();
+    first_fault(&ProviderFields {
+        cluster: true,
+        zones,
+        allowed_namespaces: Some(
+            expressions
+                .map(|expression| (expression.operator.as_str(), expression.values.len()))
+                .collect(),
+        ),
+        ..rfc2136_fields(rfc2136)
+    })
+}
+
+fn rfc2136_fields(spec: &Rfc2136Spec) -> ProviderFields<'_> {
+    let Rfc2136Spec { server, zone, tsig } = spec;
+    let TsigSpec {
+        key_name,
+        algorithm: _, // an enum already
+        secret_ref,
+    } = tsig;
+    ProviderFields {
+        server,
+        zone: zone.as_deref(),
+        key_name,
+        secret_name: &secret_ref.name,
+        secret_key: &secret_ref.key,
+        ..ProviderFields::default()
+    }
+}
+
+fn first_fault(fields: &ProviderFields<'_>) -> Result<(), String> {
+    match worst(&lint_provider(fields)) {
+        None => Ok(()),
+        Some((fault, _)) => Err(fault),
     }
 }
 

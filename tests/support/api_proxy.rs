@@ -1,20 +1,25 @@
-//! A plain-HTTP proxy before the API server: it counts what a client writes, and can interfere.
+//! A plain-HTTP proxy before the API server: it counts what a client writes, and can interfere or
+//! lie.
 
 use super::interfere::{Interference, Link, When};
 use super::kube::ApiServer;
 use super::ports::free_port;
 use super::tls;
 use http::header::HOST;
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response};
+use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::SendRequest;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -31,21 +36,30 @@ pub struct ApiProxy {
     pub writes: Arc<Interference>,
     /// Takes the API server away from the clients of this proxy, and gives it back.
     pub link: Arc<Link>,
-    requests: Arc<Requests>,
+    /// What it says in place of the API server.
+    pub lies: Arc<Lies>,
+    asked: Arc<AtomicUsize>,
+    answered: Arc<Log>,
     accepting: JoinHandle<()>,
 }
+
+/// Whether a request counts as a write.
+pub type Counts = fn(&Method, &str) -> bool;
 
 /// What one connection of a client needs to forward its requests.
 struct Upstream {
     address: SocketAddr,
     ca_pem: String,
     writes: Arc<Interference>,
+    counts: Counts,
     link: Arc<Link>,
-    requests: Arc<Requests>,
+    lies: Arc<Lies>,
+    asked: Arc<AtomicUsize>,
+    answered: Arc<Log>,
 }
 
 /// A request that the API server has answered, whatever it was.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Answered {
     /// GET, POST, …
     pub method: String,
@@ -55,36 +69,55 @@ pub struct Answered {
     pub status: u16,
 }
 
-type Requests = std::sync::Mutex<BTreeSet<Answered>>;
+type Log = std::sync::Mutex<BTreeSet<Answered>>;
 
+type Body = BoxBody<Bytes, hyper::Error>;
 type Connection = Mutex<Option<SendRequest<Full<Bytes>>>>;
 
 impl ApiProxy {
     /// Starts a proxy on a port of its own; it stops when it is dropped.
     pub async fn start(api: &ApiServer) -> Self {
-        let writes = Arc::new(Interference::default());
+        Self::counting(api, is_steady, Arc::default()).await
+    }
+
+    /// The same with another idea of what counts, and with numbers that it may share with other
+    /// proxies.
+    pub async fn counting(api: &ApiServer, counts: Counts, writes: Arc<Interference>) -> Self {
+        let lies = Arc::<Lies>::default();
+        let asked = Arc::<AtomicUsize>::default();
+        let answered = Arc::<Log>::default();
         let link = Link::new(free_port());
-        let requests = Arc::<Requests>::default();
         let upstream = Arc::new(Upstream {
             address: api.address(),
             ca_pem: api.ca_pem().to_owned(),
             writes: writes.clone(),
+            counts,
             link: link.clone(),
-            requests: requests.clone(),
+            lies: lies.clone(),
+            asked: asked.clone(),
+            answered: answered.clone(),
         });
         let accepting = tokio::spawn(accept(upstream));
         link.mend().await;
         Self {
             writes,
             link,
-            requests,
+            lies,
+            asked,
+            answered,
             accepting,
         }
     }
 
-    /// All requests that were answered so far, each once.
+    /// How many requests came so far, of any kind.
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// All requests that the API server answered so far, each once.
     pub fn answered(&self) -> BTreeSet<Answered> {
-        self.requests.lock().expect("nobody panics with it").clone()
+        let answered = self.answered.lock();
+        answered.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A kubeconfig that leads through this proxy, with the rights of `token`.
@@ -136,18 +169,20 @@ async fn forward(
     request: Request<Incoming>,
     connection: &Connection,
     upstream: &Upstream,
-) -> Result<Response<Incoming>, String> {
-    let number = is_counted(request.method(), request.uri().path()).then(|| {
-        upstream
-            .writes
-            .begin(format!("{} {}", request.method(), request.uri().path()))
-    });
+) -> Result<Response<Body>, String> {
+    upstream.asked.fetch_add(1, Ordering::Relaxed);
     let (mut head, body) = request.into_parts();
     let body = body
         .collect()
         .await
         .map_err(|why| why.to_string())?
         .to_bytes();
+    let lie = upstream.lies.about(&head);
+    if let Some(Lie::Answer(status, body)) = &lie {
+        return Ok(answer(*status, body));
+    }
+    let number = (upstream.counts)(&head.method, head.uri.path())
+        .then(|| upstream.writes.begin(describe(&head, &body)));
     head.headers
         .insert(HOST, HeaderValue::from_static("kubernetes"));
     pass(number, When::Before, upstream).await?;
@@ -170,13 +205,39 @@ async fn forward(
         target,
         status: response.status().as_u16(),
     };
-    let requests = upstream.requests.lock();
-    requests.expect("nobody panics with it").insert(answered);
+    let log = upstream.answered.lock();
+    log.unwrap_or_else(PoisonError::into_inner).insert(answered);
     if let Some(number) = number {
         upstream.writes.end(number, response.status().as_u16());
     }
     pass(number, When::After, upstream).await?;
-    Ok(response)
+    let (head, body) = response.into_parts();
+    match lie {
+        Some(Lie::Empty) => {
+            let list = body.collect().await.map_err(|why| why.to_string())?;
+            Ok(answer(head.status.as_u16(), &emptied(&list.to_bytes())))
+        }
+        _ => Ok(Response::from_parts(head, body.boxed())),
+    }
+}
+
+fn answer(status: u16, body: &Value) -> Response<Body> {
+    let body = Full::new(Bytes::from(body.to_string())).map_err(|never| match never {});
+    Response::builder()
+        .status(status)
+        .header("content-type", "application/json")
+        .body(body.boxed())
+        .expect("a response")
+}
+
+/// The same list at the same version, with nothing in it.
+fn emptied(list: &[u8]) -> Value {
+    let mut list: Value = serde_json::from_slice(list).expect("a list");
+    list["items"] = json!([]);
+    if let Some(metadata) = list["metadata"].as_object_mut() {
+        metadata.retain(|key, _| key == "resourceVersion");
+    }
+    list
 }
 
 async fn pass(number: Option<usize>, when: When, upstream: &Upstream) -> Result<(), String> {
@@ -197,8 +258,94 @@ async fn connect(upstream: &Upstream) -> Result<SendRequest<Full<Bytes>>, String
     Ok(sender)
 }
 
-fn is_counted(method: &Method, path: &str) -> bool {
-    let writes = [Method::POST, Method::PUT, Method::PATCH, Method::DELETE].contains(method);
+/// The request line, and what a new object is called (or is about), which its path does not say.
+fn describe(head: &Parts, body: &[u8]) -> String {
+    let line = format!("{} {}", head.method, head.uri.path());
+    let object: Value = serde_json::from_slice(body).unwrap_or_default();
+    let name = [&object["regarding"]["name"], &object["metadata"]["name"]]
+        .into_iter()
+        .find_map(Value::as_str);
+    match name {
+        Some(name) if head.method == Method::POST => format!("{line} {name}"),
+        _ => line,
+    }
+}
+
+/// Writes that do not come by the clock and do change something: no leases, Events and reviews.
+fn is_steady(method: &Method, path: &str) -> bool {
     let unsteady = ["/leases", "/events", "reviews"];
-    writes && !unsteady.iter().any(|resource| path.contains(resource))
+    is_write(method, path) && !unsteady.iter().any(|resource| path.contains(resource))
+}
+
+/// Every write.
+pub fn is_write(method: &Method, _path: &str) -> bool {
+    [Method::POST, Method::PUT, Method::PATCH, Method::DELETE].contains(method)
+}
+
+/// What a proxy says that is not so.
+#[derive(Clone, Debug)]
+pub enum Lie {
+    /// This status with this body; the API server is not asked.
+    Answer(u16, Value),
+    /// The API server's list, without its items.
+    Empty,
+}
+
+impl Lie {
+    /// A refusal as the API server words it.
+    pub fn refusal(code: u16, reason: &str) -> Self {
+        let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
+            "message": format!("the test says {reason}"), "reason": reason, "code": code});
+        Self::Answer(code, status)
+    }
+}
+
+/// What a proxy lies about. It tells the truth until the test says otherwise.
+#[derive(Default)]
+pub struct Lies {
+    told: std::sync::Mutex<Vec<(Question, Lie)>>,
+}
+
+type Question = Box<dyn Fn(&Parts) -> bool + Send>;
+
+impl Lies {
+    /// From now on says `lie` to each request that is `about` it.
+    pub fn tell(&self, about: impl Fn(&Parts) -> bool + Send + 'static, lie: Lie) {
+        self.told().push((Box::new(about), lie));
+    }
+
+    /// From now on tells the truth.
+    pub fn stop(&self) {
+        self.told().clear();
+    }
+
+    fn about(&self, head: &Parts) -> Option<Lie> {
+        let told = self.told();
+        let found = told.iter().find(|(about, _)| about(head));
+        found.map(|(_, lie)| lie.clone())
+    }
+
+    fn told(&self) -> std::sync::MutexGuard<'_, Vec<(Question, Lie)>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a request lists (not watches) the resource `plural`.
+pub fn lists(head: &Parts, plural: &str) -> bool {
+    reads(head, plural) && !watching(head)
+}
+
+/// Whether a request watches the resource `plural`.
+pub fn watches(head: &Parts, plural: &str) -> bool {
+    reads(head, plural) && watching(head)
+}
+
+fn reads(head: &Parts, plural: &str) -> bool {
+    head.method == Method::GET && head.uri.path().ends_with(&format!("/{plural}"))
+}
+
+fn watching(head: &Parts) -> bool {
+    head.uri
+        .query()
+        .is_some_and(|query| query.contains("watch=true"))
 }

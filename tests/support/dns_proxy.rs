@@ -34,7 +34,11 @@ struct Upstream {
 impl DnsProxy {
     /// Starts a proxy for the server at `address`; it stops when it is dropped.
     pub async fn start(address: SocketAddr) -> Self {
-        let writes = Arc::new(Interference::default());
+        Self::counting(address, Arc::default()).await
+    }
+
+    /// The same with numbers that it may share with other proxies.
+    pub async fn counting(address: SocketAddr, writes: Arc<Interference>) -> Self {
         let link = Link::new(free_port());
         let upstream = Arc::new(Upstream {
             address,

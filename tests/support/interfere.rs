@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// Where a write is when an action is due.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -19,7 +19,7 @@ pub enum When {
     After,
 }
 
-/// What is done to a write. Before: all but `Delay` and `Run` keep it from the server. After: they
+/// What is done to a write. Before: all but `Delay`, `Run` and `Hold` keep it from the server. After: they
 /// keep the answer from the client.
 pub enum Action {
     /// Closes the client's connection.
@@ -32,6 +32,10 @@ pub enum Action {
     Kill(Arc<Process>),
     /// Calls a function of the test, and goes on.
     Run(Box<dyn FnOnce() + Send>),
+    /// Calls a function of the test, which may kill the client, and goes no further.
+    Strike(Box<dyn FnOnce() + Send>),
+    /// Goes on when the test says [`Notify::notify_one`]: a packet that was long on its way.
+    Hold(Arc<Notify>),
 }
 
 /// A write that came by.
@@ -54,14 +58,46 @@ pub struct Interference {
 #[derive(Default)]
 struct State {
     writes: Vec<Write>,
-    due: Vec<(usize, When, Action)>,
+    due: Vec<Due>,
+}
+
+/// An action for the `left`-th write from now on that fits.
+struct Due {
+    fits: Box<dyn Fn(&Write) -> bool + Send>,
+    left: usize,
+    when: When,
+    action: Action,
+    /// The write that it is for, once that has come.
+    number: Option<usize>,
 }
 
 impl Interference {
     /// Has `action` done to the write `number`, counted from 1 since the start or the last
     /// [`reset`](Self::reset).
     pub fn on_write(&self, number: usize, when: When, action: Action) {
-        self.state().due.push((number, when, action));
+        self.on(move |write| write.number == number, 1, when, action);
+    }
+
+    /// Has `action` done to the `ordinal`-th write, counted from 1 and from now on, that `fits`.
+    pub fn on(
+        &self,
+        fits: impl Fn(&Write) -> bool + Send + 'static,
+        ordinal: usize,
+        when: When,
+        action: Action,
+    ) {
+        self.state().due.push(Due {
+            fits: Box::new(fits),
+            left: ordinal,
+            when,
+            action,
+            number: None,
+        });
+    }
+
+    /// Forgets actions that are not done.
+    pub fn disarm(&self) {
+        self.state().due.clear();
     }
 
     /// Counts from 1 again and forgets actions that are not done.
@@ -90,13 +126,19 @@ impl Interference {
 
     /// Counts a write and gives its number.
     pub(super) fn begin(&self, what: String) -> usize {
-        let writes = &mut self.state().writes;
-        let number = writes.len() + 1;
-        writes.push(Write {
+        let state = &mut *self.state();
+        let number = state.writes.len() + 1;
+        let write = Write {
             number,
             what,
             answered: None,
-        });
+        };
+        let waiting = state.due.iter_mut().filter(|due| due.number.is_none());
+        for due in waiting.filter(|due| (due.fits)(&write)) {
+            due.left -= 1;
+            due.number = (due.left == 0).then_some(number);
+        }
+        state.writes.push(write);
         number
     }
 
@@ -113,6 +155,11 @@ impl Interference {
             match action {
                 Action::Delay(time) => tokio::time::sleep(time).await,
                 Action::Run(function) => function(),
+                Action::Strike(function) => {
+                    function();
+                    goes_on = false;
+                }
+                Action::Hold(released) => released.notified().await,
                 Action::Drop => goes_on = false,
                 Action::Cut => {
                     link.set(false);
@@ -129,9 +176,8 @@ impl Interference {
 
     fn take(&self, number: usize, when: When) -> Vec<Action> {
         let due = &mut self.state().due;
-        let is_due = |(n, w, _): &mut (usize, When, Action)| *n == number && *w == when;
-        due.extract_if(.., is_due)
-            .map(|(_, _, action)| action)
+        due.extract_if(.., |due| due.number == Some(number) && due.when == when)
+            .map(|due| due.action)
             .collect()
     }
 

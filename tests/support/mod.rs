@@ -9,6 +9,10 @@
 //! | [`api_proxy::ApiProxy`] | stands before the API server; counts writes, and interferes with one |
 //! | [`dns_proxy::DnsProxy`] | the same before a DNS server, for dynamic updates |
 //! | [`process::Process`] | any program, our own too: its log, its signals |
+//! | [`chronicle::Chronicle`] | keeps every version of every record |
+//! | [`netns`] | a network of the test's own, with ports 25, 53 and 443 |
+//! | [`peers`] | MTA-STS readers that others wrote, as judges |
+//! | [`postfix::Postfix`] | Postfix, as a domain's MX and as a sender |
 //! | [`wait`] | waiting for a condition, never for a fixed time |
 //!
 //! A test file says `mod support;` and takes what it needs.
@@ -27,6 +31,7 @@
 
 pub mod api_proxy;
 pub mod bind;
+pub mod chronicle;
 pub mod dns_proxy;
 pub mod dns_txt;
 pub mod front;
@@ -34,7 +39,10 @@ pub mod http;
 pub mod interfere;
 pub mod keeper;
 pub mod kube;
+pub mod netns;
+pub mod peers;
 pub mod ports;
+pub mod postfix;
 pub mod process;
 pub mod tls;
 pub mod wait;

@@ -15,6 +15,7 @@ use kube::{Client, ResourceExt};
 use mta_sts_operator::api::{
     ClusterDnsProvider, Condition, DnsProvider, MtaStsPolicy, MtaStsPolicyStatus,
 };
+use mta_sts_operator::protocol::{PolicyId, Sha256Digest};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -75,11 +76,16 @@ impl World {
 
     /// Starts the parts with these zones. All are dynamic.
     pub async fn with_zones(zones: Vec<Zone>) -> Self {
+        let front = Front::start().await;
+        let bind = Bind::start(&zones, &[KEY]);
+        Self::with_parts(front, bind, zones).await
+    }
+
+    /// Starts an API server beside a front and a BIND that the caller started with [`KEY`].
+    pub async fn with_parts(front: Front, bind: Bind, zones: Vec<Zone>) -> Self {
         let api = ApiServer::start().await;
         api.install_crds().await;
         let client = api.client().await;
-        let front = Front::start().await;
-        let bind = Bind::start(&zones, &[KEY]);
         let world = Self {
             dns: bind.address(),
             zones: zones.into_iter().map(|zone| zone.name).collect(),
@@ -223,11 +229,8 @@ impl World {
 
     /// Lets the front lead to a policy server for the policy hosts of these domains.
     pub async fn route(&self, domains: &[&str], address: SocketAddr) {
-        for domain in domains {
-            self.front
-                .set(&policy_host(domain), Site::proxy(address))
-                .await;
-        }
+        let site = |domain: &&str| (policy_host(domain), Site::proxy(address));
+        self.front.set_all(domains.iter().map(site)).await;
     }
 
     /// The usual settings of a controller.
@@ -413,7 +416,17 @@ impl World {
     /// Watches a domain from outside until the observer is finished: DNS first, then each policy
     /// server and the public URL.
     pub fn observe(&self, domain: &str, endpoints: &[SocketAddr]) -> Observer {
-        Observer::start(self, domain, endpoints)
+        Observer::start(self, domain, endpoints, Duration::from_millis(15))
+    }
+
+    /// The same with a pause between two looks: for a test with many observers.
+    pub fn observe_every(
+        &self,
+        pause: Duration,
+        domain: &str,
+        endpoints: &[SocketAddr],
+    ) -> Observer {
+        Observer::start(self, domain, endpoints, pause)
     }
 
     /// Stores an object as it would have been stored before the rules existed: with the CRD's
@@ -522,7 +535,8 @@ pub fn policy(domain: &str, spec: Value) -> Value {
         "metadata": {"name": name(domain)}, "spec": full})
 }
 
-fn merge(into: &mut Value, from: Value) {
+/// Puts the fields of `from` over those of `into`; null takes a field away.
+pub fn merge(into: &mut Value, from: Value) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {
             for (key, value) in from {
@@ -602,10 +616,14 @@ pub struct Seen {
     pub breaches: Vec<String>,
     /// Ids that were seen out of order.
     pub backwards: Vec<String>,
+    /// Announced ids for which somebody answered with no policy at all.
+    pub unserved: Vec<String>,
+    /// Bodies that do not belong to the id they were served with.
+    pub strangers: Vec<String>,
 }
 
 impl Observer {
-    fn start(world: &World, domain: &str, endpoints: &[SocketAddr]) -> Self {
+    fn start(world: &World, domain: &str, endpoints: &[SocketAddr], pause: Duration) -> Self {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let look = Look {
             dns: world.dns,
@@ -618,7 +636,7 @@ impl Observer {
         let task = tokio::spawn(async move {
             loop {
                 look.once().await;
-                tokio::time::sleep(Duration::from_millis(15)).await;
+                tokio::time::sleep(pause).await;
             }
         });
         Self { task, seen }
@@ -639,6 +657,17 @@ impl Observer {
             "the invariant was broken: {seen:#?}"
         );
         assert!(seen.backwards.is_empty(), "ids went backwards: {seen:#?}");
+        seen
+    }
+
+    /// The same, and whoever answered had a policy for each announced id, and each body belonged
+    /// to its id. Not for tests that start a policy server anew or edit records by hand.
+    pub fn finish_strictly(self) -> Seen {
+        let seen = self.finish();
+        assert!(
+            seen.unserved.is_empty() && seen.strangers.is_empty(),
+            "an announced id without its body: {seen:#?}"
+        );
         seen
     }
 }
@@ -692,6 +721,14 @@ impl Look {
                 // A server that does not answer serves nothing.
                 let Ok(answer) = answer else { continue };
                 let body = answer.header("etag").trim_matches('"').to_owned();
+                if answer.status != 200 {
+                    let status = answer.status;
+                    seen.unserved
+                        .push(format!("DNS announces {id}, {who} answers {status}"));
+                } else if !belongs(&body, &answer.body) {
+                    seen.strangers
+                        .push(format!("{who} serves {body} with {}", answer.text()));
+                }
                 if answer.status == 200 && body < *id {
                     seen.breaches
                         .push(format!("DNS announces {id} while {who} serves {body}"));
@@ -699,6 +736,12 @@ impl Look {
             }
         }
     }
+}
+
+/// Whether a body is the one that its id was made for.
+fn belongs(id: &str, body: &[u8]) -> bool {
+    let id = id.parse::<PolicyId>();
+    id.is_ok_and(|id| id.belongs_to(&Sha256Digest::of(body)))
 }
 
 /// How long something took, for a person who reads the test's output.

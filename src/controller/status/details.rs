@@ -1,6 +1,6 @@
 //! What a status shows beside its conditions: policy, records, caches, findings. (pure)
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::super::address::shown_addresses;
 use super::super::report::{Hold, Report};
@@ -29,8 +29,8 @@ pub(super) fn policy(record: &Record) -> PublishedPolicyStatus {
         max_age_seconds: i64::from(current.max_age.seconds()),
         sha256: current.sha256.to_string(),
         mx: current.mx.iter().map(ToString::to_string).collect(),
-        served_since: Some(current.decided_at),
-        announced_at: announced.map(|announced| announced.at),
+        served_since: Some(whole_second(current.decided_at)),
+        announced_at: announced.map(|announced| whole_second(announced.at)),
     }
 }
 
@@ -54,9 +54,25 @@ pub(super) fn caches(
         _ => all,
     };
     (conforming.is_some() || all.is_some()).then_some(CacheStatus {
-        conforming_senders_by: conforming,
-        all_senders_by: all,
+        conforming_senders_by: conforming.map(next_second),
+        all_senders_by: all.map(next_second),
     })
+}
+
+/// Times in a status have whole seconds, as everywhere in Kubernetes.
+pub(super) fn whole_second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+/// The same for the end of a span: never before it.
+fn next_second(time: Timestamp) -> Timestamp {
+    let whole = whole_second(time);
+    if whole == time {
+        return time;
+    }
+    whole
+        .saturating_add(SignedDuration::from_secs(1))
+        .unwrap_or(time)
 }
 
 pub(super) fn finding_status(finding: &Finding) -> FindingStatus {

@@ -12,7 +12,7 @@ use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
 use self::conditions::{Verdict, verdicts};
-use self::details::{caches, finding_status, policy, records};
+use self::details::{caches, finding_status, policy, records, whole_second};
 use super::context::Context;
 use super::error::Error;
 use super::events;
@@ -191,7 +191,7 @@ fn timed(
     let before = known
         .and_then(|known| find(known, verdict.type_))
         .filter(|before| before.status == verdict.status);
-    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
+    let now = whole_second(now);
     Condition {
         type_: verdict.type_.as_str().to_owned(),
         status: verdict.status,
