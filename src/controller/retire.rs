@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Resource;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
 use super::accept::{cluster_spec, namespaced_spec};
+use super::caches::GuardedPolicy;
 use super::context::Context;
 use super::dns::{self, Access, View};
 use super::error::{Error, ErrorClass, ProviderError};
@@ -76,6 +78,9 @@ async fn step(context: &Context, stored: &Stored, record: &Record) -> Result<Act
     let Some(retiring) = &publication.retiring else {
         return Ok(Action::await_change());
     };
+    if is_awaited(context, publication, retiring.since) {
+        return Ok(Action::requeue(Duration::from_millis(500)));
+    }
     let view = view(context, publication).await;
     let Some(gone_at) = retiring.txt_gone_at else {
         return remove_txt(context, stored, record, view).await;
@@ -87,6 +92,18 @@ async fn step(context: &Context, stored: &Stored, record: &Record) -> Result<Act
         return Ok(Action::requeue(left + Duration::from_millis(100)));
     }
     remove_rest(context, stored, record, view).await
+}
+
+/// Whether another object is there that may take the domain over: then there must be no gap. One
+/// that cannot (it may not use its provider, say) is not waited for for ever.
+fn is_awaited(context: &Context, publication: &Publication, since: Timestamp) -> bool {
+    let over = clock::now().duration_since(since) > limits::TAKEOVER_TIME;
+    let claims = |policy: &GuardedPolicy| {
+        let domain = policy.0.as_ref().ok().map(|policy| &policy.spec.domain);
+        policy.meta().deletion_timestamp.is_none()
+            && domain.is_some_and(|domain| domain == publication.domain.as_str())
+    };
+    !over && context.caches.policies.state().iter().any(|p| claims(p))
 }
 
 /// When no resolver remembers the TXT record any more.
