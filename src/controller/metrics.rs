@@ -65,6 +65,7 @@ pub(super) struct Metrics {
     announced: Arc<Mutex<HashMap<Domain, PolicyId>>>,
     retiring: Family<DomainLabel, Gauge>,
     orphaned: Family<DomainLabel, Gauge>,
+    drifting: Family<DomainLabel, Gauge>,
     leader: Gauge,
 }
 
@@ -86,6 +87,7 @@ impl Metrics {
             announced: Arc::default(),
             retiring: Family::default(),
             orphaned: Family::default(),
+            drifting: Family::default(),
             leader: Gauge::default(),
         }
     }
@@ -135,6 +137,11 @@ impl Metrics {
             "orphaned",
             "1 for a record whose object is missing",
             self.orphaned.clone(),
+        );
+        r.register(
+            "drifting",
+            "1 while somebody keeps changing the TXT record and it is no longer repaired",
+            self.drifting.clone(),
         );
         r.register(
             "leader",
@@ -214,6 +221,10 @@ impl Metrics {
         set_or_remove(&self.orphaned, domain, orphaned);
     }
 
+    pub(super) fn drifting(&self, domain: &Domain, drifting: bool) {
+        set_or_remove(&self.drifting, domain, drifting);
+    }
+
     pub(super) fn leader(&self, leader: bool) {
         self.leader.set(i64::from(leader));
     }
@@ -227,6 +238,7 @@ impl Metrics {
             &self.certificate,
             &self.retiring,
             &self.orphaned,
+            &self.drifting,
         ] {
             family.remove(&label);
         }

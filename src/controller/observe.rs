@@ -36,6 +36,8 @@ pub(super) struct DnsSeen {
     pub(super) txt_name: String,
     /// What each authoritative server says of the TXT record.
     pub(super) servers: Vec<TxtServer>,
+    /// Why nobody could be asked: then it is not even known where the TXT record belongs.
+    pub(super) unknown: Option<String>,
     /// The live MX hosts.
     pub(super) mx: MxSeen,
 }
@@ -90,10 +92,10 @@ pub(super) async fn dns_seen(context: &Context, accepted: &Accepted) -> DnsSeen 
     let record_name = domain.sts_record_name();
     let (servers, mx) = tokio::join!(txt_servers(context, &record_name), mx_seen(context, domain),);
     let now = clock::now();
-    let (txt_name, servers) = servers.unwrap_or_else(|error| {
-        tracing::debug!(%domain, %error, "the authoritative servers are not known");
-        (record_name, Vec::new())
-    });
+    let (txt_name, servers, unknown) = match servers {
+        Ok((name, servers)) => (name, servers, None),
+        Err(error) => (record_name, Vec::new(), Some(error.to_string())),
+    };
     let servers = servers
         .into_iter()
         .map(|server| txt_server(context, domain, server.server.address, server.result, now))
@@ -106,6 +108,7 @@ pub(super) async fn dns_seen(context: &Context, accepted: &Accepted) -> DnsSeen 
         provider,
         txt_name,
         servers,
+        unknown,
         mx,
     }
 }
@@ -332,6 +335,10 @@ async fn public(context: &Context, domain: &Domain) -> Public {
     if context.settings.public_gate == crate::config::PublicGate::InCluster {
         return Public::NotLooked;
     }
+    look(context, domain).await
+}
+
+async fn look(context: &Context, domain: &Domain) -> Public {
     let host = domain.policy_host();
     let addresses = match context.dns.addresses(host.as_str()).await {
         Ok(addresses) => addresses,
@@ -508,17 +515,30 @@ fn present(answer: &Answer) -> BTreeSet<Address> {
         .collect()
 }
 
-/// The live policy of a domain that is to be taken over: what senders may hold by now.
-pub(super) async fn adopted(context: &Context, domain: &Domain, txt: &TxtSet) -> Option<Adopted> {
-    let Public::Answers(answers) = public(context, domain).await else {
-        return None;
+/// The live policy of a domain that is to be taken over: what senders may hold by now. `None`
+/// where the policy host shows none; an error where it could not be asked, so that there may be
+/// one all the same.
+pub(super) async fn adopted(
+    context: &Context,
+    domain: &Domain,
+    txt: &TxtSet,
+) -> Result<Option<Adopted>, String> {
+    // Whatever the gate is set to: what is live now need not stand behind this cluster's front.
+    let answers = match look(context, domain).await {
+        Public::Answers(answers) => answers,
+        Public::LookupFailed(why) => return Err(why),
+        Public::NotLooked | Public::NoAddress => return Ok(None),
     };
+    let silent = answers.iter().find_map(|answer| match &answer.outcome {
+        PublicOutcome::Unreachable(why) => Some(format!("{}: {why}", answer.address)),
+        _ => None,
+    });
     let id: Option<PolicyId> = txt
         .foreign()
         .iter()
         .find_map(|text| StsRecord::parse(text).ok())
         .map(|record| record.id);
-    answers.into_iter().find_map(|answer| match answer.outcome {
+    let found = answers.into_iter().find_map(|answer| match answer.outcome {
         PublicOutcome::Body {
             sha256,
             policy: Some(policy),
@@ -529,5 +549,9 @@ pub(super) async fn adopted(context: &Context, domain: &Domain, txt: &TxtSet) ->
             sha256,
         }),
         _ => None,
-    })
+    });
+    match (found, silent) {
+        (None, Some(why)) => Err(why),
+        (found, _) => Ok(found),
+    }
 }

@@ -11,6 +11,7 @@ use kube::{Resource, ResourceExt};
 use super::accept::{Accepted, Rejected, accept};
 use super::caches::GuardedPolicy;
 use super::context::Context;
+use super::dns::View;
 use super::error::{Error, ErrorClass, ProviderError};
 use super::observe::{self, DnsSeen, MxSeen};
 use super::records::{Content, Stored};
@@ -21,14 +22,15 @@ use crate::clock;
 use crate::diagnosis::Finding;
 use crate::dns::{DnsErrorClass, Swap};
 use crate::lifecycle::address::{AddressStep, address_step};
-use crate::lifecycle::decide::{Cause, Decided, Edited, Input, decide};
+use crate::lifecycle::decide::{Adopted, Cause, Decided, Edited, Input, decide};
 use crate::lifecycle::desired::AddressWish;
 use crate::lifecycle::publish::{
     self, AddressState, Observation, Progress, Served, Step, printable,
 };
-use crate::lifecycle::{Address, Record};
+use crate::lifecycle::txt::TxtSet;
+use crate::lifecycle::{Address, Publication, Record};
 use crate::limits;
-use crate::protocol::Domain;
+use crate::protocol::{Domain, StsRecord};
 
 /// What a reconcile found out: everything that the status tells.
 #[derive(Default)]
@@ -195,8 +197,16 @@ async fn pass(
         return Ok((None, Next::Wait(Duration::from_secs(5))));
     }
     let dns = observe::dns_seen(context, accepted).await;
+    if accepted.desired.suspend && stored.as_ref().and_then(Stored::record).is_none() {
+        return Ok((
+            Some(suspended(accepted, &dns)),
+            Next::Wait(context.settings.probe_interval()),
+        ));
+    }
+    let adoption = adoption(context, accepted, stored.as_ref(), &dns).await;
     // decide
-    let Some((stored, record)) = decided(context, policy, accepted, stored, &dns).await? else {
+    let decided = decided(context, policy, accepted, stored, &dns, &adoption).await?;
+    let Some((stored, record)) = decided else {
         return Ok((None, Next::Again));
     };
     let mut report = Report {
@@ -213,7 +223,7 @@ async fn pass(
         report.ingress_refused = ingress::ensure(context, domain, chosen).await?.err();
     }
     report.wanted_addresses = wanted_addresses(context, accepted);
-    report.hold = hold(context, accepted, &record, &dns).await;
+    report.hold = hold(context, accepted, &record, &dns, &adoption).await;
     let address = match address(context, accepted, &stored, &record, &dns, &report).await? {
         AddressOutcome::State(state) => state,
         AddressOutcome::Wrote => return Ok((None, Next::Again)),
@@ -245,6 +255,61 @@ async fn pass(
     Ok((Some(report), next))
 }
 
+/// What there is to tell of an object that is suspended and has no record to be left as it is.
+fn suspended(accepted: &Accepted, dns: &DnsSeen) -> Report {
+    Report {
+        domain: Some(accepted.desired.domain.clone()),
+        suspended: true,
+        manual: accepted.provider.is_none(),
+        spec_findings: accepted.findings.clone(),
+        mx: Some(dns.mx.clone()),
+        ttl: accepted.desired.ttl,
+        ..Report::default()
+    }
+}
+
+/// What is known of the policy that stands in the place of ours, where it is to be taken over.
+enum Adoption {
+    /// There is none, or it is known already.
+    Nothing,
+    /// This one.
+    Found(Adopted),
+    /// It could not be looked at, and senders may hold it.
+    Unknown(String),
+}
+
+async fn adoption(
+    context: &Context,
+    accepted: &Accepted,
+    stored: Option<&Stored>,
+    dns: &DnsSeen,
+) -> Adoption {
+    let txt = dns.txt(context);
+    let publication = stored.and_then(Stored::publication);
+    let begun = publication.is_some_and(|p| p.announced.is_some());
+    if !accepted.desired.adopt || begun || txt.foreign().is_empty() {
+        return Adoption::Nothing;
+    }
+    match observe::adopted(context, &accepted.desired.domain, &txt).await {
+        // Our own, once the policy host is ours.
+        Ok(Some(live)) if publication.is_some_and(|p| p.current.sha256 == live.sha256) => {
+            Adoption::Nothing
+        }
+        Ok(Some(live)) => Adoption::Found(live),
+        Ok(None) => Adoption::Nothing,
+        Err(_) if publication.is_some_and(|p| knows_all(p, &txt)) => Adoption::Nothing,
+        Err(why) => Adoption::Unknown(why),
+    }
+}
+
+/// Whether every foreign record's policy is in the ledger.
+fn knows_all(publication: &Publication, txt: &TxtSet) -> bool {
+    txt.foreign().iter().all(|text| {
+        let id = StsRecord::parse(text).ok().map(|record| record.id);
+        id.is_some_and(|id| publication.knows(&id))
+    })
+}
+
 /// A rival may have made the record since the caches were looked at.
 fn owned_by_another(stored: Option<&Stored>, accepted: &Accepted) -> Option<Rejected> {
     let publication = stored?.publication()?;
@@ -264,16 +329,17 @@ async fn decided(
     accepted: &Accepted,
     stored: Option<Stored>,
     dns: &DnsSeen,
+    adoption: &Adoption,
 ) -> Result<Option<(Stored, Record)>, Error> {
     let desired = &accepted.desired;
-    let txt = dns.txt(context);
-    let publication = stored.as_ref().and_then(Stored::publication);
-    let taking_over = desired.adopt
-        && !txt.foreign().is_empty()
-        && publication.is_none_or(|p| p.announced.is_none());
-    let adopted = match taking_over {
-        true => observe::adopted(context, &desired.domain, &txt).await,
-        false => None,
+    // Where an alias leads to another domain's record, its id is no sign of a loss of ours.
+    let txt = match sharers(context, &desired.domain, &dns.txt_name).is_empty() {
+        true => dns.txt(context),
+        false => TxtSet::default(),
+    };
+    let adopted = match adoption {
+        Adoption::Found(live) => Some(live),
+        _ => None,
     };
     let edited = stored.as_ref().and_then(|stored| match &stored.content {
         Content::Edited(publication, body) => Some(Edited { publication, body }),
@@ -287,7 +353,7 @@ async fn decided(
         record: stored.as_ref().and_then(Stored::record),
         edited: edited.as_ref(),
         txt: Some(&txt),
-        adopted: adopted.as_ref(),
+        adopted,
         assume_max_age: accepted.assume_max_age,
         now: clock::now(),
     });
@@ -346,24 +412,21 @@ async fn hold(
     accepted: &Accepted,
     record: &Record,
     dns: &DnsSeen,
+    adoption: &Adoption,
 ) -> Option<Hold> {
-    let view = match dns.provider.as_ref()? {
-        Ok(view) => view,
-        Err(error) => return Some(provider_hold(error)),
-    };
-    let txt = view.txt(&context.installation);
-    if let (Some(foreign), false) = (txt.foreign().first(), accepted.desired.adopt) {
-        return Some(Hold::Foreign(printable(foreign)));
+    if let Some(provider) = &dns.provider {
+        let held = provider_held(context, accepted, record, dns, provider);
+        if held.is_some() {
+            return held;
+        }
     }
-    if let Some(rival) = shared_target(context, &accepted.desired.domain, &view.txt_name) {
+    if let Adoption::Unknown(why) = adoption {
         return Some(Hold::Provider {
-            reason: Reason::DomainConflict,
+            reason: Reason::WaitingForHost,
             message: format!(
-                "{} is an alias of {}, where the record of {rival} stands already: give each domain a target of its own",
-                accepted.desired.domain.sts_record_name(),
-                view.txt_name
+                "before its record is taken over, the policy that is live must be read, since senders may hold it, and it cannot be: {why}; mend the policy host, or remove the TXT record by hand"
             ),
-            stalled: true,
+            stalled: false,
         });
     }
     let publication = &record.publication;
@@ -384,15 +447,89 @@ async fn hold(
     }
 }
 
-/// Another domain whose TXT record stands at the same name.
-fn shared_target(context: &Context, domain: &Domain, txt_name: &str) -> Option<Domain> {
-    context
-        .caches
-        .records
-        .state()
+fn provider_held(
+    context: &Context,
+    accepted: &Accepted,
+    record: &Record,
+    dns: &DnsSeen,
+    provider: &Result<View, ProviderError>,
+) -> Option<Hold> {
+    let domain = &accepted.desired.domain;
+    let own_name = domain.sts_record_name();
+    if let Some(why) = &dns.unknown {
+        return Some(Hold::Provider {
+            reason: Reason::LookupFailed,
+            message: format!(
+                "nothing is written before the name servers of {own_name} can be asked what stands there: {why}"
+            ),
+            stalled: false,
+        });
+    }
+    let view = match provider {
+        Ok(view) => view,
+        Err(error) => return Some(alias_told(provider_hold(error), &own_name, &dns.txt_name)),
+    };
+    if let Some(rival) = shared_target(context, &record.publication, &view.txt_name) {
+        return Some(Hold::Provider {
+            reason: Reason::DomainConflict,
+            message: format!(
+                "{own_name} is an alias of {}, which is the place of the record of {rival}: give each domain a target of its own",
+                view.txt_name
+            ),
+            stalled: true,
+        });
+    }
+    let txt = view.txt(&context.installation);
+    match txt.foreign().first() {
+        Some(foreign) if !accepted.desired.adopt => Some(Hold::Foreign(printable(foreign))),
+        _ => None,
+    }
+}
+
+/// Says with the hold that it is about the target of an alias, where it is.
+fn alias_told(hold: Hold, own_name: &str, txt_name: &str) -> Hold {
+    match hold {
+        Hold::Provider {
+            reason,
+            message,
+            stalled,
+        } if own_name != txt_name => Hold::Provider {
+            reason,
+            message: format!("{own_name} is an alias (CNAME) of {txt_name}: {message}"),
+            stalled,
+        },
+        hold => hold,
+    }
+}
+
+/// Other domains whose TXT record stands, or belongs, at `txt_name`.
+pub(super) fn sharers(context: &Context, domain: &Domain, txt_name: &str) -> Vec<Publication> {
+    let records = context.caches.records.state();
+    let publications = records
         .iter()
-        .filter_map(|object| super::records::cached_publication(object))
-        .find(|p| p.domain != *domain && p.dns.txt_name.as_deref() == Some(txt_name))
+        .filter_map(|object| super::records::cached_publication(object));
+    publications
+        .filter(|p| p.domain != *domain)
+        .filter(|p| {
+            p.dns.txt_name.as_deref() == Some(txt_name) || p.domain.sts_record_name() == txt_name
+        })
+        .collect()
+}
+
+/// The domain that keeps `txt_name` from this one. A name that is a domain's own is that
+/// domain's, however early somebody else's alias came; among aliases the first one has it.
+fn shared_target(context: &Context, publication: &Publication, txt_name: &str) -> Option<Domain> {
+    let domain = &publication.domain;
+    if domain.sts_record_name() == txt_name {
+        return None;
+    }
+    let since = |p: &Publication| {
+        let at = p.announced.as_ref().map_or(Timestamp::MAX, |a| a.at);
+        (at, p.domain.to_string())
+    };
+    sharers(context, domain, txt_name)
+        .into_iter()
+        .find(|p| p.domain.sts_record_name() == txt_name || since(p) < since(publication))
         .map(|p| p.domain)
 }
 
@@ -576,6 +713,9 @@ impl Due<'_> {
         if let Some(reopened) = publish::reopen_ledger(self.record, self.seen) {
             return self.write(&reopened).await;
         }
+        if let Some(noted) = publish::note_external(self.record, self.seen, now) {
+            return self.write(&noted).await;
+        }
         match self.progress.step {
             Step::AwaitBody => Ok(self.wait("body", now)),
             Step::Announce if report.hold.is_some() => Ok(self.wait("hold", now)),
@@ -640,10 +780,14 @@ impl Due<'_> {
             .write_txt(self.context, Some(&announced.id), ttl)
             .await?
         {
-            Ok(Swap::Done | Swap::Conflict) => {
+            Ok(Swap::Done) => {
+                if announced.confirmed_at.is_some() {
+                    self.note_repair(now);
+                }
                 self.context.metrics.step("txt", announced.at, now);
                 Ok(Next::Again)
             }
+            Ok(Swap::Conflict) => Ok(Next::Again),
             Err(error) => {
                 report.hold = Some(provider_hold(&error));
                 Ok(self.wait("txt", now))
@@ -658,12 +802,15 @@ impl Due<'_> {
         let domain = &self.record.publication.domain;
         self.context.memory.of(domain, |memory| {
             memory.repairs.retain(|at| now.duration_since(*at) < HOUR);
-            let may = memory.repairs.len() < 2;
-            if may {
-                memory.repairs.push(now);
-            }
-            may
+            memory.repairs.len() < 2
         })
+    }
+
+    fn note_repair(&self, now: Timestamp) {
+        let domain = &self.record.publication.domain;
+        self.context
+            .memory
+            .of(domain, |memory| memory.repairs.push(now));
     }
 
     async fn confirm(&self, now: Timestamp) -> Result<Next, Error> {

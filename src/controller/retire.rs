@@ -17,10 +17,12 @@ use super::error::{Error, ErrorClass, ProviderError};
 use super::finalize::restored;
 use super::ingress;
 use super::observe;
+use super::reconcile::sharers;
 use super::records::{Stored, cached_publication};
 use crate::clock;
 use crate::dns::Swap;
 use crate::lifecycle::publish::TxtAnswer;
+use crate::lifecycle::txt::TxtSet;
 use crate::lifecycle::{Publication, Record};
 use crate::limits;
 use crate::probe::dns::RecordType;
@@ -130,12 +132,17 @@ async fn view(context: &Context, publication: &Publication) -> Option<Result<Vie
     };
     let access = Access { key, spec, zones };
     let domain = &publication.domain;
-    let own_name = domain.sts_record_name();
-    let name = publication.dns.txt_name.as_deref().unwrap_or(&own_name);
-    let view = async { dns::open(context, &access).await?.view(domain, name).await };
+    let name = publication_txt_name(publication);
+    let view = async { dns::open(context, &access).await?.view(domain, &name).await };
     let view = view.await;
     context.metrics.provider_call("read", &view);
     Some(view)
+}
+
+/// Where the TXT record was written last.
+fn publication_txt_name(publication: &Publication) -> String {
+    let own_name = || publication.domain.sts_record_name();
+    publication.dns.txt_name.clone().unwrap_or_else(own_name)
 }
 
 async fn remove_txt(
@@ -146,7 +153,16 @@ async fn remove_txt(
 ) -> Result<Action, Error> {
     const RETRY: Duration = Duration::from_secs(5);
     let domain = &record.publication.domain;
+    let shared = |txt: &TxtSet| {
+        let name = publication_txt_name(&record.publication);
+        let others = sharers(context, domain, &name);
+        txt.ours().any(|id| others.iter().any(|p| p.knows(id)))
+    };
     match view {
+        // An alias led to another domain's record: it is not this domain's to remove.
+        Some(Ok(view)) if shared(&view.txt(&context.installation)) => {
+            return note_gone(context, stored, record).await;
+        }
         Some(Ok(view)) if !view.txt(&context.installation).has_none_of_ours() => {
             let ttl = record.publication.announced.as_ref().map_or(0, |a| a.ttl);
             return match view.write_txt(context, None, ttl).await? {
@@ -167,6 +183,10 @@ async fn remove_txt(
     if !txt_is_gone(context, record).await {
         return Ok(Action::requeue(RETRY));
     }
+    note_gone(context, stored, record).await
+}
+
+async fn note_gone(context: &Context, stored: &Stored, record: &Record) -> Result<Action, Error> {
     let mut gone = record.clone();
     if let Some(retiring) = &mut gone.publication.retiring {
         retiring.txt_gone_at = Some(clock::now());
@@ -184,9 +204,8 @@ async fn txt_is_gone(context: &Context, record: &Record) -> bool {
         return true;
     }
     let domain = &publication.domain;
-    let own_name = domain.sts_record_name();
-    let name = publication.dns.txt_name.as_deref().unwrap_or(&own_name);
-    let Ok(servers) = context.dns.ask_all(name, RecordType::Txt).await else {
+    let name = publication_txt_name(publication);
+    let Ok(servers) = context.dns.ask_all(&name, RecordType::Txt).await else {
         return false;
     };
     let now = clock::now();

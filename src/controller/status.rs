@@ -143,6 +143,8 @@ fn measure(context: &Context, report: &Report, status: &MtaStsPolicyStatus) {
     context
         .metrics
         .policy(domain, ready, announced.map(|a| &a.id));
+    let drifting = matches!(report.hold, Some(Hold::Drift(_)));
+    context.metrics.drifting(domain, drifting);
     let not_after = match report.seen.as_ref().map(|seen| &seen.public) {
         Some(Public::Answers(answers)) => answers.iter().filter_map(|a| a.not_after).min(),
         _ => None,
@@ -485,9 +487,10 @@ fn dns_published(report: &Report) -> Verdict {
     let no = ConditionStatus::False;
     let shown = report.progress.as_ref().map(|progress| &progress.shown);
     let announced = report.record.as_ref().is_some_and(is_announced);
+    let confirmed = report.record.as_ref().is_some_and(is_confirmed);
     match (&report.hold, shown) {
         // A provider that is down takes nothing away from what all servers show.
-        (Some(Hold::Provider { .. }) | None, Some(Shown::Yes)) if announced => of(
+        (Some(Hold::Provider { .. }) | None, Some(Shown::Yes)) if confirmed => of(
             ConditionStatus::True,
             Reason::Published,
             "every authoritative server shows the record".to_owned(),
@@ -498,6 +501,11 @@ fn dns_published(report: &Report) -> Verdict {
             no,
             Reason::WaitingForHost,
             "the id follows once the body is proved to be out: see PolicyServed".to_owned(),
+        ),
+        (None, Some(Shown::Yes)) => of(
+            no,
+            Reason::Pending,
+            "every authoritative server shows the record; that is about to be noted".to_owned(),
         ),
         (None, _) if report.manual => of(
             no,
@@ -516,6 +524,12 @@ fn dns_published(report: &Report) -> Verdict {
         ),
         (None, _) => of(no, Reason::Pending, "not yet written".to_owned()),
     }
+}
+
+/// Before that nobody can say from when on senders follow.
+fn is_confirmed(record: &Record) -> bool {
+    let announced = record.publication.announced.as_ref();
+    is_announced(record) && announced.is_some_and(|announced| announced.confirmed_at.is_some())
 }
 
 fn is_announced(record: &Record) -> bool {

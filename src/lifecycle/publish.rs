@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 
 use super::ledger;
-use super::record::{Announced, Publication, Record};
+use super::record::{Announced, LedgerEntry, Publication, Record};
 use super::txt::TxtSet;
 use crate::protocol::{MxPattern, Policy, PolicyId, Sha256Digest};
 
@@ -546,6 +546,63 @@ pub fn reopen_ledger(record: &Record, seen: &Observation) -> Option<Record> {
         .collect();
     let mut reopened = record.clone();
     ledger::reopen(&mut reopened.publication.ledger, &current.id, &digests).then_some(reopened)
+}
+
+/// The record with every other policy that somebody else serves in our place noted in its
+/// ledger, since senders may hold it; `None` where nothing is new.
+///
+/// A policy that was noted so, and that no address serves any more, is noted as ended: otherwise
+/// a host that never serves the same twice would fill the ledger.
+pub fn note_external(record: &Record, seen: &Observation, now: Timestamp) -> Option<Record> {
+    let (None, Public::Answers(answers)) = (&seen.endpoints, &seen.public) else {
+        return None;
+    };
+    let served: Vec<(Sha256Digest, &Policy)> = answers
+        .iter()
+        .filter_map(|answer| match &answer.outcome {
+            PublicOutcome::Body {
+                sha256,
+                policy: Some(policy),
+                ..
+            } => Some((*sha256, policy)),
+            _ => None,
+        })
+        .collect();
+    let mut noted = record.clone();
+    let ledger = &mut noted.publication.ledger;
+    for (sha256, policy) in &served {
+        let known = ledger.iter().any(|entry| entry.sha256 == Some(*sha256));
+        if !known && !is_current(policy, record) {
+            ledger.push(LedgerEntry {
+                id: None,
+                sha256: Some(*sha256),
+                mode: policy.mode,
+                max_age: policy.max_age,
+                mx: policy.mx.clone(),
+                first_served: now,
+                last_served: None,
+            });
+        }
+    }
+    if *ledger == record.publication.ledger {
+        return None;
+    }
+    for entry in ledger.iter_mut().filter(|entry| entry.id.is_none()) {
+        let gone = !served
+            .iter()
+            .any(|(digest, _)| entry.sha256 == Some(*digest));
+        if gone && entry.last_served.is_none() {
+            entry.last_served = Some(now);
+        }
+    }
+    let publication = &mut noted.publication;
+    ledger::prune(
+        &mut publication.ledger,
+        &publication.current.id,
+        publication.announced.as_ref(),
+        now,
+    );
+    Some(noted)
 }
 
 impl Observation {
