@@ -789,10 +789,15 @@ impl Due<'_> {
             }
             Ok(Swap::Conflict) => Ok(Next::Again),
             Err(error) => {
-                report.hold = Some(provider_hold(&error));
+                report.hold = Some(self.write_held(&error));
                 Ok(self.wait("txt", now))
             }
         }
+    }
+
+    fn write_held(&self, error: &ProviderError) -> Hold {
+        let own_name = self.record.publication.domain.sts_record_name();
+        alias_told(provider_hold(error), &own_name, &self.dns.txt_name)
     }
 
     /// A record that somebody changed is repaired twice an hour, not more: a rival that writes
@@ -855,7 +860,7 @@ impl Due<'_> {
                     .await?
                 {
                     Ok(_) => return Ok(Next::Again),
-                    Err(error) => report.hold = Some(provider_hold(&error)),
+                    Err(error) => report.hold = Some(self.write_held(&error)),
                 }
             }
         }

@@ -648,8 +648,11 @@ fn ready(known: Option<&MtaStsPolicyStatus>, report: &Report, verdicts: &[Verdic
         };
     }
     let failing = verdicts.iter().find(|verdict| {
+        // An address that waits because the DNS is held is not the cause.
+        let follows = report.hold.is_some() && verdict.reason == Reason::AddressPending;
         let counts = verdict.type_ != ConditionType::MxCovered
-            && verdict.type_ != ConditionType::CertificateValid;
+            && verdict.type_ != ConditionType::CertificateValid
+            && !follows;
         counts && verdict.status != ConditionStatus::True
     });
     match failing {
@@ -714,8 +717,9 @@ fn progress(report: &Report, ready: &Verdict) -> Option<Verdict> {
             &ready.message,
         ));
     }
-    // Waiting for a person is neither.
-    (ready.reason != Reason::ManualActionNeeded).then(|| {
+    // Waiting for a person is neither: for the TXT record, or for the address before it.
+    let by_hand = report.manual && ready.reason == Reason::HostUnresolved;
+    (ready.reason != Reason::ManualActionNeeded && !by_hand).then(|| {
         verdict(
             ConditionType::Reconciling,
             ConditionStatus::True,
