@@ -39,6 +39,11 @@ pub enum Certificate {
 pub enum Answer {
     /// What the server at this address does, asked by plain HTTP with the Host kept.
     Proxy(SocketAddr),
+    /// The same, as a cache does it: with these headers in place of the server's own.
+    Cache {
+        server: SocketAddr,
+        headers: &'static [(&'static str, &'static str)],
+    },
     /// 200 with these bytes and this Content-Type.
     Body {
         content_type: &'static str,
@@ -231,6 +236,13 @@ impl Front {
         fs::write(file("key"), key).expect("a file");
         let location = match &site.answer {
             Answer::Proxy(address) => format!("proxy_pass http://{address};"),
+            Answer::Cache { server, headers } => {
+                let headers = headers.iter().map(|(name, value)| {
+                    format!("proxy_hide_header {name}; add_header {name} \"{value}\"; ")
+                });
+                let headers: String = headers.collect();
+                format!("{headers}proxy_pass http://{server};")
+            }
             Answer::Body { content_type, body } => {
                 fs::write(file("body"), body).expect("a file");
                 format!("default_type \"{content_type}\"; try_files /{host}.body =404;")
