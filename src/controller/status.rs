@@ -418,7 +418,7 @@ fn certificate_problem(problem: CertificateProblem) -> (Reason, &'static str) {
         ),
         CertificateProblem::IncompleteChain => (
             Reason::IncompleteChain,
-            "the intermediate certificate is not sent; let the front send the full chain",
+            "the certificate comes alone, and its issuer is no trusted root; let the front send the full chain, or give the root of a private CA to --ca-file",
         ),
         CertificateProblem::Handshake => (
             Reason::HandshakeFailed,

@@ -541,7 +541,7 @@ pub fn close_ledger(record: &Record, now: Timestamp) -> Record {
 pub fn reopen_ledger(record: &Record, seen: &Observation) -> Option<Record> {
     let current = &record.publication.current;
     let digests: Vec<Sha256Digest> = seen
-        .digests()
+        .digests(record)
         .filter(|digest| *digest != current.sha256)
         .collect();
     let mut reopened = record.clone();
@@ -606,8 +606,13 @@ pub fn note_external(record: &Record, seen: &Observation, now: Timestamp) -> Opt
 }
 
 impl Observation {
-    /// Digests of all bodies that were seen.
-    fn digests(&self) -> impl Iterator<Item = Sha256Digest> {
+    /// Digests of all bodies that were seen; without those that say in somebody else's words what
+    /// `record` says.
+    fn digests(&self, record: &Record) -> impl Iterator<Item = Sha256Digest> {
+        let external = self.endpoints.is_none();
+        let is_ours = move |policy: &Option<Policy>| {
+            external && policy.as_ref().is_some_and(|p| is_current(p, record))
+        };
         let endpoints = self.endpoints.iter().flatten();
         let public = match &self.public {
             Public::Answers(answers) => answers.as_slice(),
@@ -618,10 +623,16 @@ impl Observation {
                 EndpointAnswer::Body { sha256, .. } => Some(*sha256),
                 _ => None,
             })
-            .chain(public.iter().filter_map(|answer| match &answer.outcome {
-                PublicOutcome::Body { sha256, .. } => Some(*sha256),
-                _ => None,
-            }))
+            .chain(
+                public
+                    .iter()
+                    .filter_map(move |answer| match &answer.outcome {
+                        PublicOutcome::Body { sha256, policy, .. } if !is_ours(policy) => {
+                            Some(*sha256)
+                        }
+                        _ => None,
+                    }),
+            )
     }
 }
 

@@ -30,8 +30,10 @@ pub enum Certificate {
     NotYetValid,
     /// Valid, but for another name.
     WrongName,
-    /// Of a CA that nobody trusts.
+    /// Of a CA that nobody trusts, and that is sent with it.
     Untrusted,
+    /// The same without that CA: its issuer is not known.
+    Alone,
 }
 
 /// What a host answers to any request.
@@ -228,9 +230,14 @@ impl Front {
             Certificate::Expired => (&self.ca, host, Validity::Expired),
             Certificate::NotYetValid => (&self.ca, host, Validity::NotYet),
             Certificate::WrongName => (&self.ca, "wrong.example", Validity::Now),
-            Certificate::Untrusted => (&self.untrusted_ca, host, Validity::Now),
+            Certificate::Untrusted | Certificate::Alone => {
+                (&self.untrusted_ca, host, Validity::Now)
+            }
         };
-        let (certificate, key) = ca.issue(&[name], validity);
+        let (mut certificate, key) = ca.issue(&[name], validity);
+        if matches!(site.certificate, Certificate::Untrusted) {
+            certificate.push_str(&ca.pem());
+        }
         let file = |kind: &str| self.state.path().join(format!("{host}.{kind}"));
         fs::write(file("crt"), certificate).expect("a file");
         fs::write(file("key"), key).expect("a file");
