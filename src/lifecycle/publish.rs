@@ -237,17 +237,13 @@ fn public_fresh(record: &Record, seen: &Observation, now: Timestamp) -> Result<(
 
 fn answer_fresh(record: &Record, answer: &PublicAnswer, external: bool) -> Result<(), NotServed> {
     let address = || answer.address.clone();
-    match &answer.outcome {
-        PublicOutcome::Private => return Err(NotServed::PrivateAddress(address())),
-        PublicOutcome::Unreachable(why) => {
-            return Err(NotServed::HostUnreachable(address(), why.clone()));
-        }
-        _ => {}
-    }
+    // First what is nearest to the cause: without TLS there is no answer either.
     if let Some(problem) = answer.certificate.iter().min() {
         return Err(NotServed::Certificate(address(), *problem));
     }
     match &answer.outcome {
+        PublicOutcome::Private => Err(NotServed::PrivateAddress(address())),
+        PublicOutcome::Unreachable(why) => Err(NotServed::HostUnreachable(address(), why.clone())),
         PublicOutcome::Status { status, location } => {
             Err(NotServed::WrongStatus(address(), *status, location.clone()))
         }
@@ -270,7 +266,6 @@ fn answer_fresh(record: &Record, answer: &PublicAnswer, external: bool) -> Resul
                 Err(NotServed::WrongBody(address()))
             }
         }
-        PublicOutcome::Private | PublicOutcome::Unreachable(_) => Ok(()),
     }
 }
 
