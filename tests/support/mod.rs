@@ -10,6 +10,7 @@
 //! | [`dns_proxy::DnsProxy`] | the same before a DNS server, for dynamic updates |
 //! | [`process::Process`] | any program, our own too: its log, its signals |
 //! | [`chronicle::Chronicle`] | keeps every version of every record |
+//! | [`kubelet::Kubelet`] | starts a program again whenever it has ended |
 //! | [`wait`] | waiting for a condition, never for a fixed time |
 //!
 //! A test file says `mod support;` and takes what it needs.
@@ -36,6 +37,7 @@ pub mod http;
 pub mod interfere;
 pub mod keeper;
 pub mod kube;
+pub mod kubelet;
 pub mod ports;
 pub mod process;
 pub mod tls;
