@@ -182,11 +182,14 @@ pub const SPEC_MX_COUNT: usize = 100;
 /// with keys, line ends and every preset added.
 pub const SPEC_MX_BYTES: usize = 6 * 1024;
 
-/// Most Ingress annotations of a policy, and addresses of one family.
+/// Most Ingress annotations of a policy.
 pub const SPEC_LIST_COUNT: usize = 32;
 
 /// Longest value of an Ingress annotation in bytes: a host, a list of addresses, a class.
 pub const SPEC_ANNOTATION_BYTES: usize = 1024;
+
+/// Most zones of a provider object; who has more writes `*`.
+pub const PROVIDER_ZONES: usize = 100;
 
 /// TTL of a record set that is removed: it is never seen, but a change carries one.
 pub const RETIRED_TTL: u32 = 300;
@@ -207,3 +210,10 @@ pub const FINDINGS_COUNT: usize = 1000;
 
 /// Largest record file that `lint` reads: a DNS answer has at most 65535 bytes.
 pub const RECORD_FILE_BYTES: usize = 64 * 1024;
+
+/// How often each address of a policy host is asked before an id is announced: several servers
+/// may stand behind it, and one of six with the wrong certificate is found with two in three.
+pub const LOOKS_BEFORE_ANNOUNCING: usize = 6;
+
+/// Further looks at an address that showed a bad certificate, once its policy is published.
+pub const SECOND_LOOKS: usize = 2;

@@ -323,10 +323,7 @@ fn objects_that_are_not_checked_are_noted_and_nothing_else() {
         .collect();
     assert_eq!(
         notes,
-        [
-            "ConfigMap other: not checked",
-            "ClusterDnsProvider bind: not checked yet"
-        ]
+        ["ConfigMap other: not checked", "Secret tsig: not checked"]
     );
 }
 

@@ -143,7 +143,9 @@ pub struct LabelSelector {
 }
 
 /// One condition on a label.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("(self.operator in ['In', 'NotIn']) == (has(self.values) && self.values.size() > 0)")
+    .message("write values with the operators In and NotIn, and only there"))]
 pub struct LabelSelectorRequirement {
     /// The label.
     pub key: String,
@@ -165,6 +167,18 @@ pub enum LabelSelectorOperator {
     Exists,
     /// It is absent.
     DoesNotExist,
+}
+
+impl LabelSelectorOperator {
+    /// The word in the object.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::In => "In",
+            Self::NotIn => "NotIn",
+            Self::Exists => "Exists",
+            Self::DoesNotExist => "DoesNotExist",
+        }
+    }
 }
 
 impl LabelSelector {

@@ -59,7 +59,9 @@ use crate::protocol::{Mode, MxPreset};
     validation = Rule::new("(has(self.mode) && self.mode == 'none') || (has(self.mx) && self.mx.size() > 0) || (has(self.mxPresets) && self.mxPresets.size() > 0)")
         .message("write at least one MX pattern in spec.mx, or a provider in spec.mxPresets, unless spec.mode is none"),
     validation = Rule::new("!has(self.mx) || self.mx.join('').size() <= 6144")
-        .message("spec.mx is longer than 6 KiB: some senders would refuse the policy; use wildcards such as *.example.org")
+        .message("spec.mx is longer than 6 KiB: some senders would refuse the policy; use wildcards such as *.example.org"),
+    validation = Rule::new("!has(self.hosting) || !has(self.hosting.address) || !has(self.hosting.address.cname) || self.hosting.address.cname != 'mta-sts.' + self.domain")
+        .message("the policy host cannot be an alias of itself: write the name of the front in spec.hosting.address.cname")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct MtaStsPolicySpec {
@@ -71,6 +73,7 @@ pub struct MtaStsPolicySpec {
     /// What senders do when an MX fails: testing (deliver and report; the default), enforce
     /// (do not deliver), or none (as if there were no policy).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::mode")]
     pub mode: Option<Mode>,
 
     /// MX hosts that may receive: host names, or *. and a host name, where the * stands for
@@ -145,7 +148,7 @@ pub struct ProviderRef {
     #[serde(default)]
     pub kind: ProviderKind,
     /// Its name.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "schema::object_name")]
     pub name: String,
 }
 
@@ -185,7 +188,7 @@ pub struct HostingSpec {
 pub struct IngressSpec {
     /// The IngressClass. By default the operator's, else the cluster's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "schema::object_name")]
     pub class_name: Option<String>,
 
     /// Annotations for the Ingress, of the prefixes that the operator's configuration allows.
@@ -206,7 +209,7 @@ pub struct IngressSpec {
 pub struct IngressTlsSpec {
     /// A TLS Secret in the operator's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "schema::object_name")]
     pub secret_name: Option<String>,
     /// A cert-manager issuer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -220,7 +223,7 @@ pub struct IssuerRef {
     #[serde(default)]
     pub kind: IssuerKind,
     /// Its name.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "schema::object_name")]
     pub name: String,
 }
 

@@ -5,10 +5,17 @@
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
+use crate::limits::{
+    POLICY_HOST_ADDRESSES, PROVIDER_ZONES, SPEC_ANNOTATION_BYTES, SPEC_LIST_COUNT, SPEC_MX_COUNT,
+};
+
 /// A host name of two or more labels, in lower-case A-labels.
 const HOST: &str = r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
 /// All labels are digits: it would be read as an IPv4 address.
 const NUMERIC_TOP: &str = r"(^|\\.)[0-9]+$";
+
+/// The name of a Kubernetes object (RFC 1123 subdomain).
+const OBJECT_NAME: &str = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*";
 
 fn rule(rule: impl Into<String>, message: &str) -> Value {
     json!({"rule": rule.into(), "message": message})
@@ -18,7 +25,8 @@ fn rule(rule: impl Into<String>, message: &str) -> Value {
 pub(super) fn domain(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "string",
-        "maxLength": 253,
+        // Above every name, so that it is the rule below that says how long it may be.
+        "maxLength": 1024,
         "x-kubernetes-validations": [
             rule("self.size() > 0", "write the mail domain: the part after the @ of its addresses, such as example.org"),
             rule("self.size() <= 242", "the domain has more than 242 characters: the record _smtp._tls.<domain> would be longer than a DNS name may be (253)"),
@@ -31,11 +39,16 @@ pub(super) fn domain(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// `spec.mode`: written out, since the type's own description would hide the field's.
+pub(super) fn mode(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": ["testing", "enforce", "none"]})
+}
+
 /// `spec.mx`
 pub(super) fn mx_patterns(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
-        "maxItems": 100,
+        "maxItems": SPEC_MX_COUNT,
         "x-kubernetes-list-type": "set",
         "items": {
             "type": "string",
@@ -100,8 +113,13 @@ pub(super) fn ipv6_list(_: &mut SchemaGenerator) -> Schema {
 fn address_list(family: u8, message: &str) -> Schema {
     json_schema!({
         "type": "array",
-        "maxItems": 16,
+        "maxItems": POLICY_HOST_ADDRESSES,
         "x-kubernetes-list-type": "set",
+        // The set knows texts only: 2001:db8::1 and 2001:DB8::1 are one address.
+        "x-kubernetes-validations": [rule(
+            "self.all(a, !isIP(a) || self.filter(b, isIP(b) && ip(b) == ip(a)).size() == 1)",
+            "write each address once",
+        )],
         "items": {
             "type": "string",
             "maxLength": 45,
@@ -113,16 +131,53 @@ fn address_list(family: u8, message: &str) -> Schema {
     })
 }
 
+/// The name of another object, such as a Secret or an IngressClass.
+pub(super) fn object_name(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 253,
+        "x-kubernetes-validations": [rule(
+            format!("self.matches('^{OBJECT_NAME}$')"),
+            "write the name of an object: lower-case letters, digits, '-' and '.', with a letter or digit at both ends",
+        )],
+    })
+}
+
+/// A key of a Secret.
+pub(super) fn secret_key(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 253,
+        "x-kubernetes-validations": [rule(
+            "self.matches('^[A-Za-z0-9._-]+$')",
+            "write the name of a key in the Secret (not its value): letters, digits, '-', '_' and '.'",
+        )],
+    })
+}
+
 /// `spec.hosting.ingress.annotations`
 pub(super) fn annotations(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
-        "maxProperties": 32,
-        "additionalProperties": {"type": "string", "maxLength": 1024},
-        "x-kubernetes-validations": [rule(
-            "self.all(key, !key.contains('snippet'))",
-            "annotations that carry configuration snippets are refused: they would let this object rewrite the ingress controller",
-        )],
+        "maxProperties": SPEC_LIST_COUNT,
+        "additionalProperties": {
+            "type": "string",
+            "maxLength": SPEC_ANNOTATION_BYTES,
+            "x-kubernetes-validations": [rule(
+                r#"!self.matches('[\\p{Cc};"\'`{}\\\\]')"#,
+                "write a value without control characters, semicolons, quotes, braces and backslashes: they could end a directive in the configuration of the Ingress controller",
+            )],
+        },
+        "x-kubernetes-validations": [
+            rule(
+                "self.all(key, !key.matches('(?i)((snippet|lua)[^/]*$|(^|/)config-[^/]*$)'))",
+                "annotations that carry configuration (snippets, Lua, config-) are refused: they would let this object rewrite the Ingress controller",
+            ),
+            rule(
+                format!("self.all(key, key.matches('^({OBJECT_NAME}/)?[A-Za-z0-9]([A-Za-z0-9_.-]{{0,61}}[A-Za-z0-9])?$'))"),
+                "write the key of an annotation as prefix/name, such as external-dns.alpha.kubernetes.io/ttl: the name has at most 63 letters, digits, '-', '_' and '.'",
+            ),
+        ],
     })
 }
 
@@ -140,13 +195,13 @@ fn zone_list(at_least: u8) -> Schema {
     json_schema!({
         "type": "array",
         "minItems": at_least,
-        "maxItems": 100,
+        "maxItems": PROVIDER_ZONES,
         "x-kubernetes-list-type": "set",
         "items": {
             "type": "string",
             "maxLength": 253,
             "x-kubernetes-validations": [rule(
-                format!("self == '*' || self.matches('^{HOST}')"),
+                format!("self == '*' || (self.matches('^{HOST}') && !self.matches('{NUMERIC_TOP}'))"),
                 "write a zone in lower-case A-labels without a final dot, such as example.org, or \"*\" for all zones",
             )],
         },
@@ -155,12 +210,20 @@ fn zone_list(at_least: u8) -> Schema {
 
 /// `spec.rfc2136.server`
 pub(super) fn server(_: &mut SchemaGenerator) -> Schema {
+    // A host name or something in brackets, then a port.
+    let shape = format!(
+        r"self.matches('^({}|\\[[0-9a-f:.]+\\])(:[0-9]{{1,5}})?$')",
+        HOST.trim_end_matches('$')
+    );
+    // What looks like an address is one.
+    let address = r"(!self.matches('^(\\[|[^:]*\\.[0-9]+(:|$))') || isIP(self.startsWith('[') ? self.substring(1, self.indexOf(']')) : self.split(':')[0]))";
+    let port = r"(!self.matches(':[0-9]+$') || (int(self.substring(self.lastIndexOf(':') + 1)) >= 1 && int(self.substring(self.lastIndexOf(':') + 1)) <= 65535))";
     json_schema!({
         "type": "string",
         "maxLength": 270,
         "x-kubernetes-validations": [rule(
-            r"self.matches('^([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\\[[0-9a-f:.]+\\])(:[0-9]{1,5})?$')",
-            "write the primary name server as a host name or address, with its port if that is not 53: ns1.example.org, 192.0.2.53:53 or [2001:db8::53]:53",
+            format!("{shape} && {address} && {port}"),
+            "write the primary name server as a full host name in lower case or an IP address, with its port (1 to 65535) if that is not 53: ns1.example.org, 192.0.2.53:53 or [2001:db8::53]:53",
         )],
     })
 }

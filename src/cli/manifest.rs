@@ -1,5 +1,7 @@
-//! Reads MtaStsPolicy objects from YAML leniently: a wrong field is a finding and never hides
+//! Reads our objects from YAML leniently: a wrong field is a finding and never hides
 //! the others.
+
+mod provider;
 
 use serde::Deserialize as _;
 use serde_yaml::{Mapping, Value};
@@ -13,8 +15,11 @@ use crate::limits::{FINDINGS_COUNT, SPEC_LIST_COUNT};
 const API_VERSION: &str = "mta-sts.dev/v1alpha1";
 const GROUP: &str = "mta-sts.dev/";
 
-/// Every field that an MtaStsPolicy has, by the path of the object that it stands in.
-const FIELDS: &[(&str, &[&str])] = &[
+/// The fields of a kind, by the path of the object that they stand in.
+type Fields = &'static [(&'static str, &'static [&'static str])];
+
+/// Every field that an MtaStsPolicy has.
+const FIELDS: Fields = &[
     (
         "spec",
         &[
@@ -42,13 +47,13 @@ const FIELDS: &[(&str, &[&str])] = &[
 /// What came out of a manifest.
 #[derive(Debug, Default)]
 pub(super) struct ManifestLint {
-    /// About the MtaStsPolicy objects.
+    /// About our objects.
     pub(super) findings: Vec<Finding>,
     /// What was not looked at, for standard error.
     pub(super) notes: Vec<String>,
 }
 
-/// Checks every MtaStsPolicy of a YAML stream; other objects are only noted.
+/// Checks every object of our kinds in a YAML stream; others are only noted.
 pub(super) fn lint(bytes: &[u8]) -> ManifestLint {
     let mut lint = ManifestLint::default();
     let text = match std::str::from_utf8(bytes) {
@@ -74,7 +79,7 @@ pub(super) fn lint(bytes: &[u8]) -> ManifestLint {
             }
         }
     }
-    let several = documents.iter().filter(|value| is_policy(value)).count() > 1;
+    let several = documents.iter().filter_map(Kind::of).count() > 1;
     for value in &documents {
         lint.object(value, several);
     }
@@ -111,10 +116,25 @@ fn text_of<'v>(value: &'v Value, key: &str) -> Option<&'v str> {
     value.get(key).and_then(Value::as_str)
 }
 
-/// An object of another group may well have the same kind.
-fn is_policy(value: &Value) -> bool {
-    let api_version = text_of(value, "apiVersion").unwrap_or(GROUP);
-    text_of(value, "kind") == Some("MtaStsPolicy") && api_version.starts_with(GROUP)
+/// The kinds that are checked.
+#[derive(Clone, Copy)]
+enum Kind {
+    Policy,
+    Provider { cluster: bool },
+}
+
+impl Kind {
+    fn of(value: &Value) -> Option<Self> {
+        // An object of another group may well have the same kind.
+        let api_version = text_of(value, "apiVersion").unwrap_or(GROUP);
+        match text_of(value, "kind")? {
+            _ if !api_version.starts_with(GROUP) => None,
+            "MtaStsPolicy" => Some(Self::Policy),
+            "DnsProvider" => Some(Self::Provider { cluster: false }),
+            "ClusterDnsProvider" => Some(Self::Provider { cluster: true }),
+            _ => None,
+        }
+    }
 }
 
 impl ManifestLint {
@@ -125,23 +145,29 @@ impl ManifestLint {
                 .and_then(|metadata| text_of(metadata, key))
         };
         let name = metadata("name").unwrap_or("(no name)");
-        if !is_policy(value) {
+        let Some(kind) = Kind::of(value) else {
             let kind = text_of(value, "kind").unwrap_or("an object without a kind");
-            let yet = match kind {
-                "DnsProvider" | "ClusterDnsProvider" => "not checked yet",
-                _ => "not checked",
-            };
-            self.notes.push(format!("{kind} {name}: {yet}"));
+            self.notes.push(format!("{kind} {name}: not checked"));
             return;
-        }
-        let mut reader = Reader::default();
+        };
+        let mut reader = Reader {
+            fields: match kind {
+                Kind::Policy => FIELDS,
+                Kind::Provider { .. } => provider::FIELDS,
+            },
+            findings: Vec::new(),
+            wrong: Vec::new(),
+        };
         let api_version = text_of(value, "apiVersion");
         if api_version != Some(API_VERSION) {
             let message = format!("apiVersion is {}", api_version.unwrap_or("missing"));
             let remedy = format!("write apiVersion: {API_VERSION}");
             reader.wrong("apiVersion", &message, &remedy);
         }
-        reader.spec(value.get("spec"));
+        match kind {
+            Kind::Policy => reader.policy(value.get("spec")),
+            Kind::Provider { cluster } => reader.provider_object(value.get("spec"), cluster),
+        }
         for mut finding in reader.findings {
             if several {
                 let namespace = metadata("namespace").map(|text| format!("{text}/"));
@@ -153,8 +179,8 @@ impl ManifestLint {
     }
 }
 
-#[derive(Default)]
 struct Reader {
+    fields: Fields,
     findings: Vec<Finding>,
     /// Fields of a wrong type: what the rules say about them would only be confusing.
     wrong: Vec<String>,
@@ -167,15 +193,16 @@ impl Reader {
             .push(Finding::new(Code::SpecFieldType, path, message).with_remedy(remedy));
     }
 
-    fn spec(&mut self, value: Option<&Value>) {
-        let Some(spec) = self.object(value, "spec") else {
-            if self.wrong.iter().all(|path| path != "spec") {
-                self.wrong(
-                    "spec",
-                    "spec is missing",
-                    "write spec: with domain and mx below it",
-                );
-            }
+    fn spec<'v>(&mut self, value: Option<&'v Value>, remedy: &str) -> Option<&'v Mapping> {
+        let spec = self.object(value, "spec");
+        if spec.is_none() && self.wrong.iter().all(|path| path != "spec") {
+            self.wrong("spec", "spec is missing", remedy);
+        }
+        spec
+    }
+
+    fn policy(&mut self, value: Option<&Value>) {
+        let Some(spec) = self.spec(value, "write spec: with domain and mx below it") else {
             return;
         };
         let mx = self.texts(spec, "spec", "mx");
@@ -211,13 +238,18 @@ impl Reader {
                 }),
             }),
         };
+        self.keep(lint_spec(&fields));
+    }
+
+    /// Takes in what the rules say, except about fields of a wrong type.
+    fn keep(&mut self, findings: Vec<Finding>) {
         let is_wrong = |subject: &str| {
             self.wrong.iter().any(|path| {
                 let rest = subject.strip_prefix(path.as_str());
                 rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
             })
         };
-        let findings = lint_spec(&fields)
+        let findings = findings
             .into_iter()
             .filter(|finding| !is_wrong(&finding.subject));
         self.findings.extend(findings);
@@ -283,7 +315,7 @@ impl Reader {
         })
     }
 
-    /// A mapping, whose fields are compared with [`FIELDS`]. A null is a field that is absent.
+    /// A mapping, whose fields are compared with those of the kind. A null is a field that is absent.
     fn object<'v>(&mut self, value: Option<&'v Value>, path: &str) -> Option<&'v Mapping> {
         let value = value.filter(|value| !value.is_null())?;
         let Some(mapping) = value.as_mapping() else {
@@ -291,7 +323,7 @@ impl Reader {
             self.wrong(path, &message, "write its fields below it, or {}");
             return None;
         };
-        if let Some((_, known)) = FIELDS.iter().find(|(object, _)| *object == path) {
+        if let Some((_, known)) = self.fields.iter().find(|(object, _)| *object == path) {
             for key in mapping.keys().take(FINDINGS_COUNT) {
                 let written = key.as_str().unwrap_or("(not text)");
                 if !known.contains(&written) {

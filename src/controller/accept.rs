@@ -4,24 +4,23 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
 use super::caches::{Caches, holdings};
 use super::context::Context;
+use super::spec::{assume_max_age, desired, lint_cluster_spec, lint_provider_spec, unreadable};
 use crate::api::condition::Reason;
 use crate::api::{
-    ClusterDnsProviderSpec, DnsProviderSpec, IngressSpec, IngressTlsSpec, IssuerKind, MtaStsPolicy,
-    MtaStsPolicySpec, ProviderKind, Rfc2136Spec,
+    ClusterDnsProviderSpec, DnsProviderSpec, IngressSpec, IngressTlsSpec, MtaStsPolicy,
+    ProviderKind, Rfc2136Spec,
 };
 use crate::config::ControllerArgs;
-use crate::diagnosis::{
-    Finding, Severity, SpecAddress, SpecFields, SpecHosting, SpecIngress, SpecIssuer, SpecProvider,
-    SpecTls, lint_spec,
-};
-use crate::lifecycle::desired::{AddressWish, Desired};
+use crate::diagnosis::Finding;
+use crate::lifecycle::desired::Desired;
 use crate::lifecycle::ownership::{Claim, Claimant, claim};
 use crate::lifecycle::{Owner, ProviderKey};
-use crate::protocol::{Domain, HostName, MaxAge, Mode, MxPattern};
+use crate::protocol::{Domain, MaxAge};
 
 /// An object that may be published.
 #[derive(Clone, Debug)]
@@ -64,7 +63,7 @@ pub(super) struct Rejected {
 }
 
 impl Rejected {
-    fn new(reason: Reason, message: impl Into<String>) -> Self {
+    pub(super) fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self {
             reason,
             message: message.into(),
@@ -72,9 +71,6 @@ impl Rejected {
         }
     }
 }
-
-/// Annotation: what a lost record is taken to have said at worst, in seconds.
-const ASSUME_MAX_AGE: &str = "mta-sts.dev/assume-max-age-seconds";
 
 /// Decides whether `policy` is accepted.
 pub(super) fn accept(context: &Context, policy: &MtaStsPolicy) -> Result<Accepted, Rejected> {
@@ -99,159 +95,6 @@ pub(super) fn owner(policy: &MtaStsPolicy) -> Owner {
         namespace: policy.namespace().unwrap_or_default(),
         name: policy.name_any(),
         uid: policy.uid().unwrap_or_default(),
-    }
-}
-
-/// The parsed spec, with the warnings that it deserves.
-fn desired(policy: &MtaStsPolicy) -> Result<(Desired, Vec<Finding>), Rejected> {
-    let findings = lint(&policy.spec);
-    let errors: Vec<&Finding> = findings
-        .iter()
-        .filter(|finding| finding.severity == Severity::Error)
-        .collect();
-    if let Some(first) = errors.first() {
-        let more = match errors.len() {
-            1 => String::new(),
-            n => format!(" (and {} more, see status.findings)", n - 1),
-        };
-        return Err(Rejected {
-            reason: Reason::InvalidSpec,
-            message: format!(
-                "{}: {}. {}{more}",
-                first.subject,
-                first.message,
-                first.remedy.as_deref().unwrap_or_default()
-            ),
-            findings,
-        });
-    }
-    match parse(policy) {
-        Some(desired) => Ok((desired, findings)),
-        // The rules above are meant to leave nothing over; if they do, nothing is published.
-        None => Err(Rejected::new(
-            Reason::InvalidSpec,
-            "the spec has a value that cannot be read: compare it with kubectl explain mtastspolicy.spec",
-        )),
-    }
-}
-
-/// The rules that the schema also has: for objects that were stored before a rule existed.
-fn lint(spec: &MtaStsPolicySpec) -> Vec<Finding> {
-    let names: Vec<String> = spec
-        .mx_presets
-        .iter()
-        .map(|p| p.name().to_owned())
-        .collect();
-    let hosting = &spec.hosting;
-    lint_spec(&SpecFields {
-        domain: &spec.domain,
-        mode: spec.mode.map(Mode::as_str),
-        mx: &spec.mx,
-        mx_presets: &names,
-        max_age_seconds: spec.max_age_seconds,
-        provider: spec
-            .dns
-            .provider_ref
-            .as_ref()
-            .map(|reference| SpecProvider {
-                kind: Some(match reference.kind {
-                    ProviderKind::DnsProvider => "DnsProvider",
-                    ProviderKind::ClusterDnsProvider => "ClusterDnsProvider",
-                }),
-                name: &reference.name,
-            }),
-        ttl_seconds: Some(spec.dns.ttl_seconds),
-        hosting: Some(SpecHosting {
-            ingress: hosting.ingress.as_ref().map(ingress_fields),
-            external: hosting.external.is_some(),
-            address: hosting.address.as_ref().map(|address| SpecAddress {
-                cname: address.cname.as_deref(),
-                ipv4: &address.ipv4,
-                ipv6: &address.ipv6,
-                none: address.none.is_some(),
-            }),
-        }),
-    })
-}
-
-fn ingress_fields(ingress: &IngressSpec) -> SpecIngress<'_> {
-    SpecIngress {
-        class_name: ingress.class_name.as_deref(),
-        annotations: ingress
-            .annotations
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_str()))
-            .collect(),
-        tls: ingress.tls.as_ref().map(|tls| SpecTls {
-            secret_name: tls.secret_name.as_deref(),
-            issuer: tls.issuer_ref.as_ref().map(|issuer| SpecIssuer {
-                kind: Some(match issuer.kind {
-                    IssuerKind::Issuer => "Issuer",
-                    IssuerKind::ClusterIssuer => "ClusterIssuer",
-                }),
-                name: &issuer.name,
-            }),
-        }),
-    }
-}
-
-fn parse(policy: &MtaStsPolicy) -> Option<Desired> {
-    let spec = &policy.spec;
-    let own = spec.mx.iter().map(|text| MxPattern::parse(text).ok());
-    let mut mx: Vec<MxPattern> = own.collect::<Option<_>>()?;
-    mx.extend(spec.mx_presets.iter().flat_map(|preset| preset.patterns()));
-    mx.sort_by_key(ToString::to_string);
-    mx.dedup();
-    let max_age = match spec.max_age_seconds {
-        Some(seconds) => Some(MaxAge::from_seconds(u32::try_from(seconds).ok()?).ok()?),
-        None => None,
-    };
-    Some(Desired {
-        domain: Domain::parse(&spec.domain).ok()?,
-        mode: spec.mode,
-        mx,
-        max_age,
-        ttl: u32::try_from(spec.dns.ttl_seconds).ok()?,
-        adopt: spec.dns.adopt,
-        external: spec.hosting.external.is_some(),
-        address: address(policy)?,
-        suspend: spec.suspend,
-    })
-}
-
-fn address(policy: &MtaStsPolicy) -> Option<AddressWish> {
-    let hosting = &policy.spec.hosting;
-    let Some(address) = &hosting.address else {
-        // Who serves the policy elsewhere has its address as well.
-        return Some(if hosting.external.is_some() {
-            AddressWish::LeaveAlone
-        } else {
-            AddressWish::FromIngress
-        });
-    };
-    if address.none.is_some() {
-        return Some(AddressWish::LeaveAlone);
-    }
-    if let Some(cname) = &address.cname {
-        return Some(AddressWish::Cname(HostName::parse(cname).ok()?));
-    }
-    let v4 = address.ipv4.iter().map(|a| a.parse().ok());
-    let v6 = address.ipv6.iter().map(|a| a.parse().ok());
-    Some(AddressWish::Addresses(
-        v4.collect::<Option<_>>()?,
-        v6.collect::<Option<_>>()?,
-    ))
-}
-
-fn assume_max_age(policy: &MtaStsPolicy) -> Result<MaxAge, Rejected> {
-    match policy.annotations().get(ASSUME_MAX_AGE) {
-        None => Ok(MaxAge::MAX),
-        Some(text) => text.parse().map_err(|error| {
-            Rejected::new(
-                Reason::InvalidSpec,
-                format!("the annotation {ASSUME_MAX_AGE} is {text:?}: {error}"),
-            )
-        }),
     }
 }
 
@@ -373,17 +216,18 @@ pub(super) fn namespaced_spec(
     namespace: &str,
     name: &str,
 ) -> Result<DnsProviderSpec, Rejected> {
-    let key = kube::runtime::reflector::ObjectRef::new(name).within(namespace);
+    let key = ObjectRef::new(name).within(namespace);
     let found = caches.providers.get(&key).ok_or_else(|| {
         Rejected::new(
             Reason::ProviderNotFound,
             format!("there is no DnsProvider {name} in the namespace {namespace}: create it, or correct spec.dns.providerRef (kind ClusterDnsProvider?)"),
         )
     })?;
-    match &found.0 {
-        Ok(provider) => Ok(provider.spec.clone()),
-        Err(error) => Err(unreadable("DnsProvider", name, &error.error)),
-    }
+    let spec = match &found.0 {
+        Ok(provider) => lint_provider_spec(&provider.spec).map(|()| provider.spec.clone()),
+        Err(error) => Err(unreadable(&error.error)),
+    };
+    spec.map_err(|fault| unusable("DnsProvider", name, &fault))
 }
 
 /// The spec of a `ClusterDnsProvider`.
@@ -391,23 +235,25 @@ pub(super) fn cluster_spec(
     caches: &Caches,
     name: &str,
 ) -> Result<ClusterDnsProviderSpec, Rejected> {
-    let key = kube::runtime::reflector::ObjectRef::new(name);
+    let key = ObjectRef::new(name);
     let found = caches.cluster_providers.get(&key).ok_or_else(|| {
         Rejected::new(
             Reason::ProviderNotFound,
             format!("there is no ClusterDnsProvider {name}: create it, or correct spec.dns.providerRef (kind DnsProvider?)"),
         )
     })?;
-    match &found.0 {
-        Ok(provider) => Ok(provider.spec.clone()),
-        Err(error) => Err(unreadable("ClusterDnsProvider", name, &error.error)),
-    }
+    let spec = match &found.0 {
+        Ok(provider) => lint_cluster_spec(&provider.spec).map(|()| provider.spec.clone()),
+        Err(error) => Err(unreadable(&error.error)),
+    };
+    spec.map_err(|fault| unusable("ClusterDnsProvider", name, &fault))
 }
 
-fn unreadable(kind: &str, name: &str, error: &str) -> Rejected {
+/// A provider that was stored before a rule existed is as good as none.
+fn unusable(kind: &str, name: &str, fault: &str) -> Rejected {
     Rejected::new(
         Reason::ProviderNotFound,
-        format!("the {kind} {name} cannot be read: {error}"),
+        format!("the {kind} {name} is not valid: {fault}"),
     )
 }
 
@@ -417,7 +263,7 @@ fn allowed_namespace(
     namespace: &str,
     name: &str,
 ) -> Result<(), Rejected> {
-    let key = kube::runtime::reflector::ObjectRef::new(namespace);
+    let key = ObjectRef::new(namespace);
     let labels = caches
         .namespaces
         .get(&key)

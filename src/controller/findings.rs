@@ -3,13 +3,15 @@
 use jiff::Timestamp;
 
 use super::observe::MxSeen;
-use super::reconcile::{Hold, Report};
+use super::report::{Hold, Report};
+use crate::api::condition::Reason;
 use crate::diagnosis::{Code, Finding, Severity};
 use crate::lifecycle::Record;
-use crate::lifecycle::publish::{
+use crate::lifecycle::observation::{
     AddressState, CertificateProblem, EndpointAnswer, Observation, Public, PublicAnswer,
-    PublicOutcome, Served, Shown,
+    PublicOutcome,
 };
+use crate::lifecycle::publish::{Served, Shown};
 use crate::protocol::{Domain, HostName, Mode, MxPattern};
 
 /// All findings about a domain, worst first.
@@ -99,6 +101,17 @@ fn address(name: &HostName, answer: &PublicAnswer, now: Timestamp, findings: &mu
             .iter()
             .map(|problem| certificate(&subject, *problem)),
     );
+    if let Some((bad, looks)) = answer.inconsistent {
+        findings.push(
+            Finding::new(
+                Code::HostTlsInconsistent,
+                &subject,
+                "the certificate is wrong in some handshakes only: several servers stand behind this address",
+            )
+            .with_evidence(&format!("{bad} of {looks} handshakes showed a bad certificate"))
+            .with_remedy("look at each replica of the front: one may not have loaded the certificate yet"),
+        );
+    }
     findings.extend(expiring(&subject, answer, now));
 }
 
@@ -308,13 +321,15 @@ fn conflicts(report: &Report, findings: &mut Vec<Finding>) {
             .with_remedy("remove it, set spec.dns.adopt: true to take it over, or spec.hosting.address.none: {} to keep it"),
         );
     }
-    if let Some(rejected) = &report.rejected {
-        if rejected.reason == crate::api::condition::Reason::DomainConflict {
-            findings.push(Finding::new(
-                Code::DomainConflict,
-                domain.as_str(),
-                &rejected.message,
-            ));
-        }
+    let conflict = report
+        .rejected
+        .as_ref()
+        .filter(|r| r.reason == Reason::DomainConflict);
+    if let Some(rejected) = conflict {
+        findings.push(Finding::new(
+            Code::DomainConflict,
+            domain.as_str(),
+            &rejected.message,
+        ));
     }
 }

@@ -65,6 +65,7 @@ pub(super) struct Metrics {
     announced: Arc<Mutex<HashMap<Domain, PolicyId>>>,
     retiring: Family<DomainLabel, Gauge>,
     orphaned: Family<DomainLabel, Gauge>,
+    repairs: Counter,
     leader: Gauge,
 }
 
@@ -86,6 +87,7 @@ impl Metrics {
             announced: Arc::default(),
             retiring: Family::default(),
             orphaned: Family::default(),
+            repairs: Counter::default(),
             leader: Gauge::default(),
         }
     }
@@ -135,6 +137,11 @@ impl Metrics {
             "orphaned",
             "1 for a record whose object is missing",
             self.orphaned.clone(),
+        );
+        r.register(
+            "record_repairs",
+            "TXT records that somebody else had changed and that were written again",
+            self.repairs.clone(),
         );
         r.register(
             "leader",
@@ -212,6 +219,10 @@ impl Metrics {
 
     pub(super) fn orphaned(&self, domain: &Domain, orphaned: bool) {
         set_or_remove(&self.orphaned, domain, orphaned);
+    }
+
+    pub(super) fn repaired(&self) {
+        self.repairs.inc();
     }
 
     pub(super) fn leader(&self, leader: bool) {

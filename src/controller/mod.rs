@@ -5,6 +5,7 @@
 //! looks, carries out, and tells.
 
 mod accept;
+mod address;
 mod caches;
 mod context;
 mod dns;
@@ -12,6 +13,7 @@ mod error;
 mod events;
 mod finalize;
 mod findings;
+mod hold;
 mod ingress;
 pub mod lease;
 pub mod metrics;
@@ -19,8 +21,11 @@ mod observe;
 mod providers;
 mod reconcile;
 mod records;
+mod report;
 mod retire;
 mod run;
+mod spec;
 mod status;
+mod steps;
 
 pub use run::{ControllerError, run};

@@ -14,7 +14,9 @@ use serde_json::json;
 use super::context::Context;
 use super::dns::{self, Access};
 use super::error::{Error, ProviderError};
-use super::reconcile::{Hold, provider_hold};
+use super::hold::provider_hold;
+use super::report::Hold;
+use super::spec::{lint_cluster_spec, lint_provider_spec, unreadable};
 use crate::api::condition::Reason;
 use crate::api::{
     ClusterDnsProvider, Condition, ConditionStatus, DnsProvider, DnsProviderStatus, FIELD_MANAGER,
@@ -22,7 +24,6 @@ use crate::api::{
 };
 use crate::clock;
 use crate::lifecycle::ProviderKey;
-use crate::lifecycle::publish::printable;
 use crate::limits;
 
 /// What both kinds have in common.
@@ -30,6 +31,8 @@ pub(super) trait ProviderObject:
     Resource<DynamicType = ()> + Clone + DeserializeOwned
 {
     fn spec(&self) -> (&Rfc2136Spec, &[String]);
+    /// The first breach of the rules that the schema also has.
+    fn fault(&self) -> Result<(), String>;
     fn status(&self) -> Option<&DnsProviderStatus>;
     fn api(context: &Context, namespace: Option<&str>) -> Api<Self>;
 }
@@ -37,6 +40,10 @@ pub(super) trait ProviderObject:
 impl ProviderObject for DnsProvider {
     fn spec(&self) -> (&Rfc2136Spec, &[String]) {
         (&self.spec.rfc2136, &self.spec.zones)
+    }
+
+    fn fault(&self) -> Result<(), String> {
+        lint_provider_spec(&self.spec)
     }
 
     fn status(&self) -> Option<&DnsProviderStatus> {
@@ -51,6 +58,10 @@ impl ProviderObject for DnsProvider {
 impl ProviderObject for ClusterDnsProvider {
     fn spec(&self) -> (&Rfc2136Spec, &[String]) {
         (&self.spec.rfc2136, &self.spec.zones)
+    }
+
+    fn fault(&self) -> Result<(), String> {
+        lint_cluster_spec(&self.spec)
     }
 
     fn status(&self) -> Option<&DnsProviderStatus> {
@@ -88,18 +99,13 @@ pub(super) async fn reconcile<K: ProviderObject>(
                 spec: spec.clone(),
                 zones: zones.to_vec(),
             };
-            (check(&context, &access).await, provider.status())
+            let outcome = match provider.fault() {
+                Ok(()) => check(&context, &access).await,
+                Err(fault) => Err((Reason::InvalidSpec, fault)),
+            };
+            (outcome, provider.status())
         }
-        Err(invalid) => (
-            Err((
-                Reason::InvalidSpec,
-                format!(
-                    "the object cannot be read: {}",
-                    printable(invalid.error.as_bytes())
-                ),
-            )),
-            None,
-        ),
+        Err(invalid) => (Err((Reason::InvalidSpec, unreadable(&invalid.error))), None),
     };
     let ready = outcome.is_ok();
     let status = build(object.meta().generation, known, outcome, clock::now());

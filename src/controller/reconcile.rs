@@ -8,68 +8,29 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use kube::{Resource, ResourceExt};
 
-use super::accept::{Accepted, Rejected, accept};
+use super::accept::{Accepted, Rejected, accept, conflict};
+use super::address::{AddressOutcome, address, wanted_addresses};
 use super::caches::GuardedPolicy;
 use super::context::Context;
-use super::error::{Error, ErrorClass, ProviderError};
-use super::observe::{self, DnsSeen, MxSeen};
+use super::error::{Error, ErrorClass};
+use super::hold::{hold, provider_hold};
+use super::observe::{self, DnsSeen};
 use super::records::{Content, Stored};
+use super::report::Report;
+use super::steps::{Due, note_fresh};
 use super::{events, finalize, ingress, status};
 use crate::api::MtaStsPolicy;
 use crate::api::condition::Reason;
 use crate::clock;
-use crate::diagnosis::Finding;
-use crate::dns::{DnsErrorClass, Swap};
-use crate::lifecycle::address::{AddressStep, address_step};
+use crate::lifecycle::Record;
 use crate::lifecycle::decide::{Cause, Decided, Edited, Input, decide};
-use crate::lifecycle::desired::AddressWish;
-use crate::lifecycle::publish::{
-    self, AddressState, Observation, Progress, Served, Step, printable,
-};
-use crate::lifecycle::{Address, Record};
+use crate::lifecycle::observation::{AddressState, printable};
+use crate::lifecycle::publish;
 use crate::limits;
 use crate::protocol::Domain;
 
-/// What a reconcile found out: everything that the status tells.
-#[derive(Default)]
-pub(super) struct Report {
-    pub(super) domain: Option<Domain>,
-    pub(super) rejected: Option<Rejected>,
-    pub(super) suspended: bool,
-    pub(super) manual: bool,
-    pub(super) spec_findings: Vec<Finding>,
-    pub(super) record: Option<Record>,
-    pub(super) seen: Option<Observation>,
-    pub(super) progress: Option<Progress>,
-    pub(super) mx: Option<MxSeen>,
-    pub(super) txt_name: Option<String>,
-    pub(super) wanted_addresses: Vec<Address>,
-    pub(super) ttl: u32,
-    pub(super) ingress_refused: Option<String>,
-    pub(super) rival: Option<String>,
-    pub(super) hold: Option<Hold>,
-}
-
-/// What keeps the operator from writing to the DNS.
-#[derive(Clone, Debug)]
-pub(super) enum Hold {
-    /// A TXT record that is not ours.
-    Foreign(String),
-    /// The domain's MX comes from a wildcard that a record would hide.
-    WildcardShadowed(Vec<String>),
-    /// The provider refused, failed or cannot be used.
-    Provider {
-        reason: Reason,
-        message: String,
-        /// Nothing changes until somebody acts.
-        stalled: bool,
-    },
-    /// Somebody keeps changing the record.
-    Drift(String),
-}
-
 /// How a pass ends.
-enum Next {
+pub(super) enum Next {
     /// Something was written: look again at once.
     Again,
     /// Nothing to do for now.
@@ -87,7 +48,7 @@ pub(super) async fn reconcile(
         return Ok(Action::await_change());
     }
     let result = match &object.0 {
-        Ok(policy) => publish(&context, policy).await,
+        Ok(policy) => publish_policy(&context, policy).await,
         Err(invalid) => {
             let report = Report {
                 rejected: Some(Rejected {
@@ -126,7 +87,7 @@ pub(super) fn error_policy(object: Arc<GuardedPolicy>, error: &Error, _: Arc<Con
     Action::requeue(after)
 }
 
-async fn publish(context: &Context, policy: &MtaStsPolicy) -> Result<Action, Error> {
+async fn publish_policy(context: &Context, policy: &MtaStsPolicy) -> Result<Action, Error> {
     let accepted = match accept(context, policy) {
         Ok(accepted) => accepted,
         Err(rejected) => return reject(context, policy, rejected).await,
@@ -174,7 +135,7 @@ async fn reject(
 
 /// The longer something lasts, the more seldom it is looked at: a quarter of its age, from one
 /// second up to `most`.
-fn back_off(since: Option<Timestamp>, most: Duration) -> Duration {
+pub(super) fn back_off(since: Option<Timestamp>, most: Duration) -> Duration {
     let age = since.map_or(Duration::ZERO, |since| {
         Duration::try_from(clock::now().duration_since(since)).unwrap_or_default()
     });
@@ -253,7 +214,7 @@ fn owned_by_another(stored: Option<&Stored>, accepted: &Accepted) -> Option<Reje
     let free = publication.retiring.is_some();
     (!mine && !free).then(|| {
         let with = format!("{}/{}", owner.namespace, owner.name);
-        super::accept::conflict(&accepted.desired.domain, &with, &publication.domain)
+        conflict(&accepted.desired.domain, &with, &publication.domain)
     })
 }
 
@@ -331,416 +292,4 @@ async fn tell_decision(context: &Context, policy: &MtaStsPolicy, record: &Record
         current.id, current.mode
     );
     events::tell(context, policy, type_, reason, &note).await;
-}
-
-fn wanted_addresses(context: &Context, accepted: &Accepted) -> Vec<Address> {
-    match &accepted.desired.address {
-        AddressWish::FromIngress => ingress::reported_address(context, &accepted.desired.domain),
-        wish => wish.addresses(),
-    }
-}
-
-/// What keeps the operator from writing to the DNS, whatever is due.
-async fn hold(
-    context: &Context,
-    accepted: &Accepted,
-    record: &Record,
-    dns: &DnsSeen,
-) -> Option<Hold> {
-    let view = match dns.provider.as_ref()? {
-        Ok(view) => view,
-        Err(error) => return Some(provider_hold(error)),
-    };
-    let txt = view.txt(&context.installation);
-    if let (Some(foreign), false) = (txt.foreign().first(), accepted.desired.adopt) {
-        return Some(Hold::Foreign(printable(foreign)));
-    }
-    if let Some(rival) = shared_target(context, &accepted.desired.domain, &view.txt_name) {
-        return Some(Hold::Provider {
-            reason: Reason::DomainConflict,
-            message: format!(
-                "{} is an alias of {}, where the record of {rival} stands already: give each domain a target of its own",
-                accepted.desired.domain.sts_record_name(),
-                view.txt_name
-            ),
-            stalled: true,
-        });
-    }
-    let publication = &record.publication;
-    let first_write = publication.announced.is_none() && publication.dns.addresses.is_empty();
-    if !first_write {
-        return None;
-    }
-    match observe::shadows_wildcard(context, &accepted.desired.domain).await {
-        Ok(Some(mx)) => Some(Hold::WildcardShadowed(mx)),
-        Ok(None) => None,
-        Err(error) => Some(Hold::Provider {
-            reason: Reason::LookupFailed,
-            message: format!(
-                "before the first write it must be known whether the domain's MX comes from a wildcard, and that could not be looked up: {error}"
-            ),
-            stalled: false,
-        }),
-    }
-}
-
-/// Another domain whose TXT record stands at the same name.
-fn shared_target(context: &Context, domain: &Domain, txt_name: &str) -> Option<Domain> {
-    context
-        .caches
-        .records
-        .state()
-        .iter()
-        .filter_map(|object| super::records::cached_publication(object))
-        .find(|p| p.domain != *domain && p.dns.txt_name.as_deref() == Some(txt_name))
-        .map(|p| p.domain)
-}
-
-/// What a provider's error means for the condition.
-pub(super) fn provider_hold(error: &ProviderError) -> Hold {
-    use crate::dns::DnsError;
-    let reason = match error {
-        ProviderError::SecretMissing { .. }
-        | ProviderError::SecretUnlabelled { .. }
-        | ProviderError::SecretKeyMissing { .. }
-        | ProviderError::SecretMalformed { .. }
-        | ProviderError::Dns(DnsError::BadKey { .. } | DnsError::BadSignature { .. }) => {
-            Reason::CredentialsInvalid
-        }
-        ProviderError::ServerPrivate { .. } | ProviderError::ZoneNotAllowed { .. } => {
-            Reason::NotAllowed
-        }
-        ProviderError::Gone(_) => Reason::ProviderNotFound,
-        ProviderError::Dns(DnsError::BadTime { .. }) => Reason::ClockSkew,
-        ProviderError::Dns(
-            DnsError::NoZone { .. }
-            | DnsError::NotZone { .. }
-            | DnsError::NotDelegatedHere { .. }
-            | DnsError::NotAuthoritative { .. },
-        ) => Reason::NotDelegated,
-        ProviderError::Dns(DnsError::Unreachable { .. } | DnsError::Timeout { .. })
-        | ProviderError::ServerUnresolved { .. } => Reason::ProviderUnreachable,
-        ProviderError::Dns(_) | ProviderError::Api(_) => Reason::ProviderError,
-    };
-    Hold::Provider {
-        reason,
-        message: error.to_string(),
-        stalled: error.class() == DnsErrorClass::Stalled,
-    }
-}
-
-enum AddressOutcome {
-    State(AddressState),
-    Wrote,
-    Failed(ProviderError),
-}
-
-/// The address records of the policy host: what is due for them, done.
-async fn address(
-    context: &Context,
-    accepted: &Accepted,
-    stored: &Stored,
-    record: &Record,
-    dns: &DnsSeen,
-    report: &Report,
-) -> Result<AddressOutcome, Error> {
-    use AddressOutcome::{Failed, State, Wrote};
-    let desired = &accepted.desired;
-    let noted = &record.publication.dns;
-    let Some(provider) = &dns.provider else {
-        return Ok(State(AddressState::NotOurs));
-    };
-    if desired.address == AddressWish::LeaveAlone {
-        return Ok(State(AddressState::NotOurs));
-    }
-    let shown = noted
-        .addresses_confirmed_at
-        .map(|since| AddressState::Shown {
-            since,
-            previous_ttl: noted.addresses_previous_ttl,
-        });
-    let wanted = &report.wanted_addresses;
-    if wanted.is_empty() {
-        return Ok(State(AddressState::Unknown));
-    }
-    let view = match provider {
-        Ok(view) => view,
-        // What was confirmed stays confirmed while the provider is away.
-        Err(error) => {
-            return Ok(State(shown.unwrap_or_else(|| {
-                AddressState::Pending(format!("the DNS provider: {error}"))
-            })));
-        }
-    };
-    let pending = |what: &str| Ok(State(AddressState::Pending(what.to_owned())));
-    let present = view.addresses();
-    let held = report.hold.is_some() || desired.suspend;
-    match address_step(wanted, &noted.addresses, &present, desired.adopt) {
-        AddressStep::Foreign(found) => Ok(State(AddressState::Foreign(shown_addresses(&found)))),
-        AddressStep::Note(_) | AddressStep::Write if held => {
-            pending("it is not written while spec.suspend is set or the TXT record is held")
-        }
-        AddressStep::Note(ours) => {
-            let mut noted = record.clone();
-            noted.publication.dns.addresses = ours;
-            noted.publication.dns.addresses_confirmed_at = None;
-            noted.publication.dns.addresses_previous_ttl = view.addresses_ttl();
-            context.permit()?;
-            context.records.write(Some(stored), &noted).await?;
-            Ok(Wrote)
-        }
-        AddressStep::Write => match view.write_addresses(context, wanted, desired.ttl).await? {
-            Ok(Swap::Done | Swap::Conflict) => Ok(Wrote),
-            Err(error) => Ok(Failed(error)),
-        },
-        AddressStep::InPlace if noted.addresses.is_empty() => Ok(State(AddressState::NotOurs)),
-        AddressStep::InPlace => {
-            if !held && view.addresses_ttl() != desired.ttl {
-                return match view.write_addresses(context, wanted, desired.ttl).await? {
-                    Ok(_) => Ok(Wrote),
-                    Err(error) => Ok(Failed(error)),
-                };
-            }
-            if let (Some(shown), true) = (shown, same(&noted.addresses, wanted)) {
-                return Ok(State(shown));
-            }
-            match observe::addresses_shown(context, &desired.domain, wanted).await {
-                Ok(true) if !desired.suspend => {
-                    let mut confirmed = record.clone();
-                    confirmed.publication.dns.addresses = wanted.clone();
-                    confirmed.publication.dns.addresses_confirmed_at = Some(clock::now());
-                    context.permit()?;
-                    context.records.write(Some(stored), &confirmed).await?;
-                    Ok(Wrote)
-                }
-                Ok(_) => pending("not every authoritative server shows it yet"),
-                Err(error) => pending(&error.to_string()),
-            }
-        }
-    }
-}
-
-fn same(a: &[Address], b: &[Address]) -> bool {
-    a.len() == b.len() && a.iter().all(|address| b.contains(address))
-}
-
-/// Address records as words.
-pub(super) fn shown_addresses(addresses: &[Address]) -> String {
-    let words: Vec<String> = addresses
-        .iter()
-        .map(|address| match address {
-            Address::A(address) => address.to_string(),
-            Address::Aaaa(address) => address.to_string(),
-            Address::Cname(name) => format!("CNAME {}", printable(name.as_bytes())),
-        })
-        .collect();
-    words.join(", ")
-}
-
-/// Remembers since when the body has been out, for a cache in front that may hold the old one.
-fn note_fresh(context: &Context, record: &Record, progress: &Progress, now: Timestamp) {
-    use crate::lifecycle::publish::NotServed;
-    let fresh = matches!(
-        progress.served,
-        Served::Yes | Served::No(NotServed::Cached(_))
-    );
-    let id = &record.publication.current.id;
-    context
-        .memory
-        .of(&record.publication.domain, |memory| match &memory.fresh {
-            Some((known, _)) if known == id => {}
-            _ if fresh => memory.fresh = Some((id.clone(), now)),
-            _ => {}
-        });
-}
-
-/// Everything that carrying out the due step needs.
-struct Due<'a> {
-    context: &'a Context,
-    policy: &'a MtaStsPolicy,
-    accepted: &'a Accepted,
-    stored: &'a Stored,
-    record: &'a Record,
-    dns: &'a DnsSeen,
-    progress: &'a Progress,
-    seen: &'a Observation,
-}
-
-impl Due<'_> {
-    /// Carries out the step that is due. What holds it goes into the report.
-    async fn carry_out(&self, report: &mut Report) -> Result<Next, Error> {
-        let now = clock::now();
-        if self.accepted.desired.suspend {
-            return Ok(Next::Wait(self.context.settings.probe_interval()));
-        }
-        if let Some(reopened) = publish::reopen_ledger(self.record, self.seen) {
-            return self.write(&reopened).await;
-        }
-        match self.progress.step {
-            Step::AwaitBody => Ok(self.wait("body", now)),
-            Step::Announce if report.hold.is_some() => Ok(self.wait("hold", now)),
-            Step::Announce => self.announce(now).await,
-            Step::WriteTxt => self.write_txt(report, now).await,
-            Step::Confirm => self.confirm(now).await,
-            Step::CloseLedger => self.write(&publish::close_ledger(self.record, now)).await,
-            Step::Done => self.done(report, now).await,
-        }
-    }
-
-    async fn write(&self, record: &Record) -> Result<Next, Error> {
-        self.context.permit()?;
-        self.context
-            .records
-            .write(Some(self.stored), record)
-            .await?;
-        Ok(Next::Again)
-    }
-
-    fn wait(&self, what: &str, now: Timestamp) -> Next {
-        let domain = &self.record.publication.domain;
-        let id = &self.record.publication.current.id;
-        let since = self.context.memory.of(domain, |memory| {
-            memory.waiting_since(&format!("{what} {id}"), now)
-        });
-        Next::Wait(back_off(Some(since), Duration::from_secs(60)))
-    }
-
-    async fn announce(&self, now: Timestamp) -> Result<Next, Error> {
-        let decided = self.record.publication.current.decided_at;
-        self.context.metrics.step("served", decided, now);
-        let mut announced = publish::announce(
-            self.record,
-            self.accepted.desired.ttl,
-            self.dns.txt_ttl(),
-            now,
-        );
-        announced.publication.dns.txt_name = Some(self.dns.txt_name.clone());
-        self.write(&announced).await
-    }
-
-    async fn write_txt(&self, report: &mut Report, now: Timestamp) -> Result<Next, Error> {
-        let Some(announced) = &self.record.publication.announced else {
-            return Ok(self.wait("txt", now));
-        };
-        let view = match &self.dns.provider {
-            Some(Ok(view)) if report.hold.is_none() => view,
-            _ => return Ok(self.wait("txt", now)),
-        };
-        let present = view.txt(&self.context.installation);
-        if present.shows_exactly(&announced.id) {
-            // The other servers follow by themselves.
-            return Ok(self.wait("servers", now));
-        }
-        if announced.confirmed_at.is_some() && !self.may_repair(now) {
-            report.hold = Some(Hold::Drift(describe(&present)));
-            return Ok(self.wait("drift", now));
-        }
-        let ttl = self.accepted.desired.ttl;
-        match view
-            .write_txt(self.context, Some(&announced.id), ttl)
-            .await?
-        {
-            Ok(Swap::Done | Swap::Conflict) => {
-                self.context.metrics.step("txt", announced.at, now);
-                Ok(Next::Again)
-            }
-            Err(error) => {
-                report.hold = Some(provider_hold(&error));
-                Ok(self.wait("txt", now))
-            }
-        }
-    }
-
-    /// A record that somebody changed is repaired twice an hour, not more: a rival that writes
-    /// as well would otherwise be fought for ever.
-    fn may_repair(&self, now: Timestamp) -> bool {
-        const HOUR: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
-        let domain = &self.record.publication.domain;
-        self.context.memory.of(domain, |memory| {
-            memory.repairs.retain(|at| now.duration_since(*at) < HOUR);
-            let may = memory.repairs.len() < 2;
-            if may {
-                memory.repairs.push(now);
-            }
-            may
-        })
-    }
-
-    async fn confirm(&self, now: Timestamp) -> Result<Next, Error> {
-        let publication = &self.record.publication;
-        let next = self.write(&publish::confirm(self.record, now)).await?;
-        self.context
-            .metrics
-            .step("confirmed", publication.current.decided_at, now);
-        let note = format!(
-            "policy {} with mode {} is published: every authoritative server shows its id",
-            publication.current.id, publication.current.mode
-        );
-        tracing::info!(domain = %publication.domain, id = %publication.current.id, "published");
-        events::tell(
-            self.context,
-            self.policy,
-            EventType::Normal,
-            "Published",
-            &note,
-        )
-        .await;
-        Ok(next)
-    }
-
-    /// Everything is published: only a changed TTL may be left to write.
-    async fn done(&self, report: &mut Report, now: Timestamp) -> Result<Next, Error> {
-        let ttl = self.accepted.desired.ttl;
-        let Some(announced) = &self.record.publication.announced else {
-            return Ok(self.wait("done", now));
-        };
-        if announced.ttl != ttl {
-            let mut changed = self.record.clone();
-            if let Some(announced) = &mut changed.publication.announced {
-                announced.ttl = ttl;
-            }
-            return self.write(&changed).await;
-        }
-        if let (Some(Ok(view)), None) = (&self.dns.provider, &report.hold) {
-            if view.txt_ttl().is_some_and(|present| present != ttl) {
-                match view
-                    .write_txt(self.context, Some(&announced.id), ttl)
-                    .await?
-                {
-                    Ok(_) => return Ok(Next::Again),
-                    Err(error) => report.hold = Some(provider_hold(&error)),
-                }
-            }
-        }
-        if self.progress.served != Served::Yes || report.hold.is_some() {
-            return Ok(self.wait("heal", now));
-        }
-        let domain = &self.record.publication.domain;
-        self.context
-            .memory
-            .of(domain, |memory| memory.waiting = None);
-        Ok(Next::Wait(jittered(
-            self.context.settings.probe_interval(),
-            domain,
-        )))
-    }
-}
-
-/// Spreads the probes of many domains: up to a tenth more, by the domain's name.
-fn jittered(interval: Duration, domain: &Domain) -> Duration {
-    let spread = domain.as_str().bytes().fold(0_u32, |sum, byte| {
-        sum.wrapping_mul(31).wrapping_add(u32::from(byte))
-    });
-    interval + interval.mul_f64(f64::from(spread % 1000) / 10_000.0)
-}
-
-fn describe(txt: &crate::lifecycle::txt::TxtSet) -> String {
-    let foreign = txt.foreign().iter().map(|text| printable(text));
-    let ours = txt.ours().map(|id| format!("id {id}"));
-    let all: Vec<String> = foreign.chain(ours).collect();
-    if all.is_empty() {
-        "no record".to_owned()
-    } else {
-        all.join(", ")
-    }
 }

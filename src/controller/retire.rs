@@ -18,7 +18,7 @@ use super::observe;
 use super::records::{Stored, cached_publication};
 use crate::clock;
 use crate::dns::Swap;
-use crate::lifecycle::publish::TxtAnswer;
+use crate::lifecycle::observation::{TxtAnswer, UNREACHABLE_HOLD};
 use crate::lifecycle::{Publication, Record};
 use crate::limits;
 use crate::probe::dns::RecordType;
@@ -180,7 +180,7 @@ async fn txt_is_gone(context: &Context, record: &Record) -> bool {
             TxtAnswer::Set(set, _) if set.has_none_of_ours() => confirmed += 1,
             TxtAnswer::Set(..) => return false,
             TxtAnswer::Unreachable { since, .. } => {
-                if now.duration_since(since) < crate::lifecycle::publish::UNREACHABLE_HOLD {
+                if now.duration_since(since) < UNREACHABLE_HOLD {
                     return false;
                 }
             }

@@ -12,9 +12,10 @@ mod text;
 pub use advice::near_miss;
 pub use catalogue::{Code, Section, Severities};
 pub use finding::{Finding, Severity};
-pub use lint::{lint_policy, lint_record, lint_spec, lint_tlsrpt_record};
+pub use lint::{lint_policy, lint_provider, lint_record, lint_spec, lint_tlsrpt_record};
 pub use readers::{Quirk, Reader};
 pub use spec::{
-    SpecAddress, SpecFields, SpecHosting, SpecIngress, SpecIssuer, SpecProvider, SpecTls,
+    ProviderFields, ProviderSelector, SpecAddress, SpecFields, SpecHosting, SpecIngress,
+    SpecIssuer, SpecProvider, SpecTls,
 };
 pub use text::printable;

@@ -1,5 +1,4 @@
-//! The spec of an MtaStsPolicy with its values as they were written, before anything was
-//! checked: what the linter reads from a file and the controller from a stored object.
+//! The specs of our objects with their values as they were written, before anything was checked: what the linter reads from a file and the controller from a stored object.
 
 /// The fields of a spec. `None` and empty lists are fields that were not written.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -83,3 +82,29 @@ pub struct SpecAddress<'a> {
     /// Whether `none` is there.
     pub none: bool,
 }
+
+/// The fields of a DnsProvider or ClusterDnsProvider. A text that was not written is empty.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ProviderFields<'a> {
+    /// Whether it is a ClusterDnsProvider, which says whom it serves.
+    pub cluster: bool,
+    /// `zones`.
+    pub zones: &'a [String],
+    /// `allowedNamespaces`.
+    pub allowed_namespaces: Option<ProviderSelector<'a>>,
+    /// `rfc2136.server`.
+    pub server: &'a str,
+    /// `rfc2136.zone`.
+    pub zone: Option<&'a str>,
+    /// `rfc2136.tsig.keyName`.
+    pub key_name: &'a str,
+    /// `rfc2136.tsig.algorithm`.
+    pub algorithm: Option<&'a str>,
+    /// `rfc2136.tsig.secretRef.name`.
+    pub secret_name: &'a str,
+    /// `rfc2136.tsig.secretRef.key`.
+    pub secret_key: &'a str,
+}
+
+/// `allowedNamespaces`: the operator and the number of values of each expression.
+pub type ProviderSelector<'a> = Vec<(&'a str, usize)>;

@@ -5,6 +5,7 @@ pub mod decide;
 pub mod desired;
 pub mod ledger;
 pub mod names;
+pub mod observation;
 pub mod ownership;
 pub mod publish;
 pub mod record;

@@ -11,6 +11,9 @@
 //! | [`process::Process`] | any program, our own too: its log, its signals |
 //! | [`chronicle::Chronicle`] | keeps every version of every record |
 //! | [`kubelet::Kubelet`] | starts a program again whenever it has ended |
+//! | [`netns`] | a network of the test's own, with ports 25, 53 and 443 |
+//! | [`peers`] | MTA-STS readers that others wrote, as judges |
+//! | [`postfix::Postfix`] | Postfix, as a domain's MX and as a sender |
 //! | [`wait`] | waiting for a condition, never for a fixed time |
 //!
 //! A test file says `mod support;` and takes what it needs.
@@ -38,7 +41,10 @@ pub mod interfere;
 pub mod keeper;
 pub mod kube;
 pub mod kubelet;
+pub mod netns;
+pub mod peers;
 pub mod ports;
+pub mod postfix;
 pub mod process;
 pub mod tls;
 pub mod wait;

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use crate::diagnosis::spec::{SpecAddress, SpecHosting, SpecIngress, SpecTls};
 use crate::diagnosis::text::quote;
 use crate::diagnosis::{Code, Finding};
-use crate::limits::{SPEC_ANNOTATION_BYTES, SPEC_LIST_COUNT};
+use crate::limits::{POLICY_HOST_ADDRESSES, SPEC_ANNOTATION_BYTES, SPEC_LIST_COUNT};
 use crate::protocol::{Domain, HostName};
 
 pub(super) fn hosting(written: &SpecHosting<'_>, domain: Option<&Domain>) -> Vec<Finding> {
@@ -233,9 +233,9 @@ fn addresses<T: FromStr + Ord + Copy>(
     written: &[String],
     example: &str,
 ) -> Vec<Finding> {
-    if written.len() > SPEC_LIST_COUNT {
+    if written.len() > POLICY_HOST_ADDRESSES {
         let message = format!(
-            "{} addresses, at most {SPEC_LIST_COUNT} are allowed",
+            "{} addresses, at most {POLICY_HOST_ADDRESSES} are allowed",
             written.len()
         );
         return vec![Finding::new(Code::SpecAddressInvalid, subject, &message)];

@@ -1,6 +1,8 @@
 use super::super::decide::{Decided, Input, decide};
 use super::super::desired::tests::desired;
+use super::super::observation::Endpoint;
 use super::super::record::Owner;
+use super::super::txt::TxtSet;
 use super::*;
 use crate::protocol::{InstallationId, MaxAge, Mode};
 
@@ -72,6 +74,7 @@ fn answer(outcome: PublicOutcome) -> PublicAnswer {
         certificate: Vec::new(),
         not_after: None,
         not_before: None,
+        inconsistent: None,
     }
 }
 
@@ -302,4 +305,50 @@ fn a_foreign_record_is_told_and_shown() {
         shown(&id, &servers, at(0)),
         Shown::Foreign("v=STSv1; id=1\\027[31m;".to_owned())
     );
+}
+
+#[test]
+fn what_somebody_else_serves_enters_the_ledger_unless_it_means_the_same() {
+    let record = record();
+    let mut seen = fresh(&record);
+    seen.endpoints = None;
+    let serve = |seen: &mut Observation, mode| {
+        seen.public = Public::Answers(vec![answer(PublicOutcome::Body {
+            sha256: Sha256Digest::of(format!("{mode}").as_bytes()),
+            policy: Some(Policy {
+                mode,
+                max_age: MaxAge::DAY,
+                mx: record.publication.current.mx.clone(),
+            }),
+            content_type: Some("text/plain".to_owned()),
+            cache_seconds: None,
+        })]);
+    };
+    serve(&mut seen, Mode::Testing);
+    assert_eq!(
+        note_external(&record, &seen, at(1)),
+        None,
+        "it means the same"
+    );
+    serve(&mut seen, Mode::Enforce);
+    let noted = note_external(&record, &seen, at(1)).unwrap();
+    assert_eq!(noted.publication.ledger.len(), 2);
+    assert_eq!(note_external(&noted, &seen, at(2)), None, "it is known");
+    seen.endpoints = Some(Vec::new());
+    assert_eq!(
+        note_external(&record, &seen, at(1)),
+        None,
+        "we serve it ourselves"
+    );
+}
+
+#[test]
+fn what_was_never_confirmed_may_still_be_remembered() {
+    let first = announce(&record(), 30, 3600, at(1));
+    let previous = |record: &Record, ttl| {
+        let announced = announce(record, 30, ttl, at(2)).publication.announced;
+        announced.unwrap().previous_ttl
+    };
+    assert_eq!(previous(&first, 30), 3600);
+    assert_eq!(previous(&confirm(&first, at(2)), 30), 30);
 }

@@ -1,32 +1,25 @@
 //! Looking: everything that a reconcile needs to know of the world, gathered at once. (io)
 
+mod endpoints;
+mod public;
+
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use futures::future::join_all;
 use jiff::Timestamp;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 
+pub(super) use self::public::adopted;
 use super::accept::{Accepted, ChosenProvider};
 use super::context::Context;
 use super::dns::{self, Access, View};
 use super::error::ProviderError;
 use crate::clock;
-use crate::lifecycle::decide::Adopted;
-use crate::lifecycle::publish::{
-    AddressState, CertificateProblem, Endpoint, EndpointAnswer, Observation, Public, PublicAnswer,
-    PublicOutcome, TxtAnswer, TxtServer,
-};
+use crate::lifecycle::observation::{AddressState, Observation, TxtAnswer, TxtServer};
 use crate::lifecycle::txt::TxtSet;
 use crate::lifecycle::{Address, Record};
 use crate::limits;
 use crate::probe::dns::{Answer, LookupError, RecordData, RecordType, ServerAnswer, WildcardGuard};
-use crate::probe::endpoint::fetch_endpoint;
-use crate::probe::policy_host::{
-    PolicyHostAnswer, PolicyHostRequest, PolicyResponse, fetch_policy,
-};
-use crate::probe::tls::{TlsProblem, TlsVerdict};
-use crate::protocol::{Domain, HostName, Policy, PolicyId, Sha256Digest, StsRecord};
+use crate::protocol::{Domain, HostName};
 
 /// What DNS says, on the provider's side and at the authoritative servers.
 pub(super) struct DnsSeen {
@@ -226,11 +219,17 @@ pub(super) async fn world(
     address: AddressState,
 ) -> Observation {
     let domain = &accepted.desired.domain;
-    let (endpoints, public) = tokio::join!(
-        endpoints(context, domain, accepted.desired.external),
-        public(context, domain),
-    );
     let id = &record.publication.current.id;
+    let announced = record.publication.announced.as_ref();
+    // Before an id goes out, everything behind an address must be right; later one look will do.
+    let looks = match announced.is_some_and(|announced| announced.id == *id) {
+        true => 1,
+        false => limits::LOOKS_BEFORE_ANNOUNCING,
+    };
+    let (endpoints, public) = tokio::join!(
+        endpoints::endpoints(context, domain, accepted.desired.external),
+        public::public(context, domain, looks),
+    );
     let fresh_since = context.memory.of(domain, |memory| match &memory.fresh {
         Some((known, since)) if known == id => Some(*since),
         _ => None,
@@ -242,222 +241,6 @@ pub(super) async fn world(
         txt_servers: dns.servers.clone(),
         fresh_since,
     }
-}
-
-async fn endpoints(context: &Context, domain: &Domain, external: bool) -> Option<Vec<Endpoint>> {
-    if external {
-        return None;
-    }
-    let host = domain.policy_host();
-    let asked = endpoint_addresses(context)
-        .into_iter()
-        .map(|address| endpoint(context, domain, &host, address));
-    Some(join_all(asked).await)
-}
-
-async fn endpoint(
-    context: &Context,
-    domain: &Domain,
-    host: &HostName,
-    address: SocketAddr,
-) -> Endpoint {
-    let result = fetch_endpoint(address, host).await;
-    let now = clock::now();
-    let address = address.to_string();
-    let answer = match result {
-        Ok(answer) => {
-            context.memory.of(domain, |memory| memory.reached(&address));
-            if answer.status == 200 {
-                EndpointAnswer::Body {
-                    etag: answer.etag.map(|etag| etag.trim_matches('"').to_owned()),
-                    sha256: Sha256Digest::of(&answer.body),
-                }
-            } else {
-                EndpointAnswer::Other(format!("status {}", answer.status))
-            }
-        }
-        Err(error) => EndpointAnswer::Unreachable {
-            why: error.to_string(),
-            since: context
-                .memory
-                .of(domain, |memory| memory.unreachable_since(&address, now)),
-        },
-    };
-    Endpoint { address, answer }
-}
-
-/// Every policy-server endpoint that is not on its way out, ready or not.
-fn endpoint_addresses(context: &Context) -> BTreeSet<SocketAddr> {
-    let settings = &context.settings;
-    if !settings.policy_endpoints.is_empty() {
-        return settings.policy_endpoints.iter().copied().collect();
-    }
-    context
-        .caches
-        .endpoints
-        .state()
-        .iter()
-        .flat_map(|slice| slice_addresses(slice, &settings.policy_port))
-        .take(limits::ENDPOINTS)
-        .collect()
-}
-
-fn slice_addresses(slice: &EndpointSlice, wanted: &str) -> Vec<SocketAddr> {
-    let ports = slice.ports.iter().flatten().filter(|port| {
-        port.name.as_deref().unwrap_or_default() == wanted
-            || port.port.is_some_and(|number| number.to_string() == wanted)
-    });
-    let ports: Vec<u16> = ports
-        .filter_map(|port| u16::try_from(port.port?).ok())
-        .collect();
-    slice
-        .endpoints
-        .iter()
-        .filter(|endpoint| {
-            let terminating = endpoint.conditions.as_ref().and_then(|c| c.terminating);
-            !terminating.unwrap_or(false)
-        })
-        .flat_map(|endpoint| &endpoint.addresses)
-        .filter_map(|address| address.parse::<IpAddr>().ok())
-        .flat_map(|address| {
-            ports
-                .iter()
-                .map(move |port| SocketAddr::new(address, *port))
-        })
-        .collect()
-}
-
-/// The public URL, on every address of the policy host.
-async fn public(context: &Context, domain: &Domain) -> Public {
-    if context.settings.public_gate == crate::config::PublicGate::InCluster {
-        return Public::NotLooked;
-    }
-    let host = domain.policy_host();
-    let addresses = match context.dns.addresses(host.as_str()).await {
-        Ok(addresses) => addresses,
-        Err(error) => return Public::LookupFailed(error.to_string()),
-    };
-    let all: Vec<IpAddr> = addresses
-        .v4
-        .into_iter()
-        .map(IpAddr::V4)
-        .chain(addresses.v6.into_iter().map(IpAddr::V6))
-        .take(limits::POLICY_HOST_ADDRESSES)
-        .collect();
-    if all.is_empty() {
-        return Public::NoAddress;
-    }
-    let asked = all.into_iter().map(|ip| public_answer(context, &host, ip));
-    Public::Answers(join_all(asked).await)
-}
-
-const HTTPS: u16 = 443;
-
-async fn public_answer(context: &Context, host: &HostName, ip: IpAddr) -> PublicAnswer {
-    let detour = context
-        .settings
-        .connect_to
-        .iter()
-        .find_map(|detour| detour.apply(host, HTTPS));
-    let shown = SocketAddr::new(ip, HTTPS);
-    if detour.is_none() && context.targets.check(ip).is_err() {
-        return PublicAnswer {
-            address: shown.to_string(),
-            outcome: PublicOutcome::Private,
-            certificate: Vec::new(),
-            not_after: None,
-            not_before: None,
-        };
-    }
-    let request = PolicyHostRequest {
-        host: host.clone(),
-        address: detour.unwrap_or(shown),
-        user_agent: "mta-sts-operator".to_owned(),
-        now: clock::now(),
-        time: limits::POLICY_FETCH_TIME,
-    };
-    let answer = fetch_policy(request, &context.trust).await;
-    told(shown, answer)
-}
-
-fn told(shown: SocketAddr, answer: PolicyHostAnswer) -> PublicAnswer {
-    let certificate = answer.tls.as_ref().and_then(|tls| tls.certificate.as_ref());
-    let (not_before, not_after) = (
-        certificate.map(|c| c.not_before),
-        certificate.map(|c| c.not_after),
-    );
-    let problems = answer.tls.as_ref().map(problems).unwrap_or_default();
-    let outcome = match answer.http {
-        Ok(response) => outcome(response),
-        Err(error) => PublicOutcome::Unreachable(error.to_string()),
-    };
-    PublicAnswer {
-        address: shown.to_string(),
-        // A handshake that failed is told by the certificate's problems alone.
-        outcome,
-        certificate: problems,
-        not_after,
-        not_before,
-    }
-}
-
-fn problems(verdict: &TlsVerdict) -> Vec<CertificateProblem> {
-    let mut problems: Vec<_> = verdict
-        .problems
-        .iter()
-        .map(|problem| match problem {
-            TlsProblem::Expired | TlsProblem::NotYetValid => CertificateProblem::Expired,
-            TlsProblem::NameMismatch { .. } => CertificateProblem::NameMismatch,
-            TlsProblem::SelfSigned | TlsProblem::Untrusted { .. } => CertificateProblem::Untrusted,
-            TlsProblem::IncompleteChain { .. } => CertificateProblem::IncompleteChain,
-            _ => CertificateProblem::Handshake,
-        })
-        .collect();
-    problems.sort();
-    problems.dedup();
-    problems
-}
-
-fn outcome(response: PolicyResponse) -> PublicOutcome {
-    if response.status != 200 {
-        return PublicOutcome::Status {
-            status: response.status,
-            location: response.location,
-        };
-    }
-    let cache_seconds = cache_seconds(&response);
-    match response.body {
-        Err(error) => PublicOutcome::Unreachable(error.to_string()),
-        Ok(body) => PublicOutcome::Body {
-            sha256: Sha256Digest::of(&body),
-            policy: Policy::parse(&body).ok(),
-            content_type: response
-                .content_type
-                .map(|text| text.split(';').next().unwrap_or_default().trim().to_owned()),
-            cache_seconds,
-        },
-    }
-}
-
-/// How long a cache in front may keep an answer: what the headers say, else an hour.
-fn cache_seconds(response: &PolicyResponse) -> Option<u32> {
-    if response.age.is_none() && response.cache_hit.is_none() {
-        return None;
-    }
-    let control = response.cache_control.as_deref().unwrap_or_default();
-    let seconds = |key: &str| {
-        control
-            .split(',')
-            .filter_map(|directive| directive.trim().split_once('='))
-            .find(|(name, _)| name.eq_ignore_ascii_case(key))
-            .and_then(|(_, value)| value.trim_matches('"').parse::<u32>().ok())
-    };
-    Some(
-        seconds("s-maxage")
-            .or_else(|| seconds("max-age"))
-            .unwrap_or(3600)
-            .min(86_400),
-    )
 }
 
 /// Whether every authoritative server shows exactly these address records.
@@ -506,28 +289,4 @@ fn present(answer: &Answer) -> BTreeSet<Address> {
             _ => None,
         })
         .collect()
-}
-
-/// The live policy of a domain that is to be taken over: what senders may hold by now.
-pub(super) async fn adopted(context: &Context, domain: &Domain, txt: &TxtSet) -> Option<Adopted> {
-    let Public::Answers(answers) = public(context, domain).await else {
-        return None;
-    };
-    let id: Option<PolicyId> = txt
-        .foreign()
-        .iter()
-        .find_map(|text| StsRecord::parse(text).ok())
-        .map(|record| record.id);
-    answers.into_iter().find_map(|answer| match answer.outcome {
-        PublicOutcome::Body {
-            sha256,
-            policy: Some(policy),
-            ..
-        } => Some(Adopted {
-            id: id.clone(),
-            policy,
-            sha256,
-        }),
-        _ => None,
-    })
 }

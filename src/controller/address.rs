@@ -1,0 +1,132 @@
+//! The address records of the policy host: what is due for them, carried out. (io)
+
+use super::accept::Accepted;
+use super::context::Context;
+use super::error::{Error, ProviderError};
+use super::ingress;
+use super::observe::{self, DnsSeen};
+use super::records::Stored;
+use super::report::Report;
+use crate::clock;
+use crate::dns::Swap;
+use crate::lifecycle::address::{AddressStep, address_step};
+use crate::lifecycle::desired::AddressWish;
+use crate::lifecycle::observation::{AddressState, printable};
+use crate::lifecycle::{Address, Record};
+
+/// The address records that the policy host is to have.
+pub(super) fn wanted_addresses(context: &Context, accepted: &Accepted) -> Vec<Address> {
+    match &accepted.desired.address {
+        AddressWish::FromIngress => ingress::reported_address(context, &accepted.desired.domain),
+        wish => wish.addresses(),
+    }
+}
+
+/// What came of it.
+pub(super) enum AddressOutcome {
+    State(AddressState),
+    Wrote,
+    Failed(ProviderError),
+}
+
+/// The address records of the policy host: what is due for them, done.
+pub(super) async fn address(
+    context: &Context,
+    accepted: &Accepted,
+    stored: &Stored,
+    record: &Record,
+    dns: &DnsSeen,
+    report: &Report,
+) -> Result<AddressOutcome, Error> {
+    use AddressOutcome::{Failed, State, Wrote};
+    let desired = &accepted.desired;
+    let noted = &record.publication.dns;
+    let Some(provider) = &dns.provider else {
+        return Ok(State(AddressState::NotOurs));
+    };
+    if desired.address == AddressWish::LeaveAlone {
+        return Ok(State(AddressState::NotOurs));
+    }
+    let shown = noted
+        .addresses_confirmed_at
+        .map(|since| AddressState::Shown {
+            since,
+            previous_ttl: noted.addresses_previous_ttl,
+        });
+    let wanted = &report.wanted_addresses;
+    if wanted.is_empty() {
+        return Ok(State(AddressState::Unknown));
+    }
+    let view = match provider {
+        Ok(view) => view,
+        // What was confirmed stays confirmed while the provider is away.
+        Err(error) => {
+            return Ok(State(shown.unwrap_or_else(|| {
+                AddressState::Pending(format!("the DNS provider: {error}"))
+            })));
+        }
+    };
+    let pending = |what: &str| Ok(State(AddressState::Pending(what.to_owned())));
+    let present = view.addresses();
+    let held = report.hold.is_some() || desired.suspend;
+    match address_step(wanted, &noted.addresses, &present, desired.adopt) {
+        AddressStep::Foreign(found) => Ok(State(AddressState::Foreign(shown_addresses(&found)))),
+        AddressStep::Note(_) | AddressStep::Write if held => {
+            pending("it is not written while spec.suspend is set or the TXT record is held")
+        }
+        AddressStep::Note(ours) => {
+            let mut noted = record.clone();
+            noted.publication.dns.addresses = ours;
+            noted.publication.dns.addresses_confirmed_at = None;
+            noted.publication.dns.addresses_previous_ttl = view.addresses_ttl();
+            context.permit()?;
+            context.records.write(Some(stored), &noted).await?;
+            Ok(Wrote)
+        }
+        AddressStep::Write => match view.write_addresses(context, wanted, desired.ttl).await? {
+            Ok(Swap::Done | Swap::Conflict) => Ok(Wrote),
+            Err(error) => Ok(Failed(error)),
+        },
+        AddressStep::InPlace if noted.addresses.is_empty() => Ok(State(AddressState::NotOurs)),
+        AddressStep::InPlace => {
+            if !held && view.addresses_ttl() != desired.ttl {
+                return match view.write_addresses(context, wanted, desired.ttl).await? {
+                    Ok(_) => Ok(Wrote),
+                    Err(error) => Ok(Failed(error)),
+                };
+            }
+            if let (Some(shown), true) = (shown, same(&noted.addresses, wanted)) {
+                return Ok(State(shown));
+            }
+            match observe::addresses_shown(context, &desired.domain, wanted).await {
+                Ok(true) if !desired.suspend => {
+                    let mut confirmed = record.clone();
+                    confirmed.publication.dns.addresses = wanted.clone();
+                    confirmed.publication.dns.addresses_confirmed_at = Some(clock::now());
+                    context.permit()?;
+                    context.records.write(Some(stored), &confirmed).await?;
+                    Ok(Wrote)
+                }
+                Ok(_) => pending("not every authoritative server shows it yet"),
+                Err(error) => pending(&error.to_string()),
+            }
+        }
+    }
+}
+
+fn same(a: &[Address], b: &[Address]) -> bool {
+    a.len() == b.len() && a.iter().all(|address| b.contains(address))
+}
+
+/// Address records as words.
+pub(super) fn shown_addresses(addresses: &[Address]) -> String {
+    let words: Vec<String> = addresses
+        .iter()
+        .map(|address| match address {
+            Address::A(address) => address.to_string(),
+            Address::Aaaa(address) => address.to_string(),
+            Address::Cname(name) => format!("CNAME {}", printable(name.as_bytes())),
+        })
+        .collect();
+    words.join(", ")
+}

@@ -1,0 +1,48 @@
+//! What a reconcile found out: everything that the status tells.
+
+use super::accept::Rejected;
+use super::observe::MxSeen;
+use crate::api::condition::Reason;
+use crate::diagnosis::Finding;
+use crate::lifecycle::observation::Observation;
+use crate::lifecycle::publish::Progress;
+use crate::lifecycle::{Address, Record};
+use crate::protocol::Domain;
+
+/// What a reconcile found out: everything that the status tells.
+#[derive(Default)]
+pub(super) struct Report {
+    pub(super) domain: Option<Domain>,
+    pub(super) rejected: Option<Rejected>,
+    pub(super) suspended: bool,
+    pub(super) manual: bool,
+    pub(super) spec_findings: Vec<Finding>,
+    pub(super) record: Option<Record>,
+    pub(super) seen: Option<Observation>,
+    pub(super) progress: Option<Progress>,
+    pub(super) mx: Option<MxSeen>,
+    pub(super) txt_name: Option<String>,
+    pub(super) wanted_addresses: Vec<Address>,
+    pub(super) ttl: u32,
+    pub(super) ingress_refused: Option<String>,
+    pub(super) rival: Option<String>,
+    pub(super) hold: Option<Hold>,
+}
+
+/// What keeps the operator from writing to the DNS.
+#[derive(Clone, Debug)]
+pub(super) enum Hold {
+    /// A TXT record that is not ours.
+    Foreign(String),
+    /// The domain's MX comes from a wildcard that a record would hide.
+    WildcardShadowed(Vec<String>),
+    /// The provider refused, failed or cannot be used.
+    Provider {
+        reason: Reason,
+        message: String,
+        /// Nothing changes until somebody acts.
+        stalled: bool,
+    },
+    /// Somebody keeps changing the record.
+    Drift(String),
+}

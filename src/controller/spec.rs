@@ -1,0 +1,234 @@
+//! The specs of our objects, judged by the rules and parsed. (pure)
+
+use kube::ResourceExt as _;
+
+use super::accept::Rejected;
+use crate::api::condition::Reason;
+use crate::api::{
+    ClusterDnsProviderSpec, DnsProviderSpec, IngressSpec, IssuerKind, MtaStsPolicy,
+    MtaStsPolicySpec, ProviderKind, Rfc2136Spec, TsigSpec,
+};
+use crate::diagnosis::{
+    Finding, ProviderFields, Severity, SpecAddress, SpecFields, SpecHosting, SpecIngress,
+    SpecIssuer, SpecProvider, SpecTls, lint_provider, lint_spec,
+};
+use crate::lifecycle::desired::{AddressWish, Desired};
+use crate::lifecycle::observation::printable;
+use crate::protocol::{Domain, HostName, MaxAge, Mode, MxPattern};
+
+/// Annotation: what a lost record is taken to have said at worst, in seconds.
+const ASSUME_MAX_AGE: &str = "mta-sts.dev/assume-max-age-seconds";
+
+/// The parsed spec, with the warnings that it deserves.
+pub(super) fn desired(policy: &MtaStsPolicy) -> Result<(Desired, Vec<Finding>), Rejected> {
+    let findings = lint(&policy.spec);
+    if let Some((fault, more)) = worst(&findings) {
+        let more = match more {
+            0 => String::new(),
+            n => format!(" (and {n} more, see status.findings)"),
+        };
+        return Err(Rejected {
+            reason: Reason::InvalidSpec,
+            message: format!("{fault}{more}"),
+            findings,
+        });
+    }
+    match parse(policy) {
+        Some(desired) => Ok((desired, findings)),
+        // The rules above are meant to leave nothing over; if they do, nothing is published.
+        None => Err(Rejected::new(
+            Reason::InvalidSpec,
+            "the spec has a value that cannot be read: compare it with kubectl explain mtastspolicy.spec",
+        )),
+    }
+}
+
+/// The first error as a sentence, and how many more there are.
+fn worst(findings: &[Finding]) -> Option<(String, usize)> {
+    let mut errors = findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Error);
+    let first = errors.next()?;
+    let remedy = first.remedy.as_deref().unwrap_or_default();
+    let fault = format!("{}: {}. {remedy}", first.subject, first.message);
+    Some((fault, errors.count()))
+}
+
+/// What the API library says about an object that is not of its kind's shape, fit to be shown.
+pub(super) fn unreadable(error: &str) -> String {
+    format!("it cannot be read: {}", printable(error.as_bytes()))
+}
+
+/// The rules that the schema of a `DnsProvider` also has. Gives the first breach.
+pub(super) fn lint_provider_spec(spec: &DnsProviderSpec) -> Result<(), String> {
+    let DnsProviderSpec { rfc2136, zones } = spec;
+    first_fault(&ProviderFields {
+        zones,
+        ..rfc2136_fields(rfc2136)
+    })
+}
+
+/// The rules that the schema of a `ClusterDnsProvider` also has. Gives the first breach.
+pub(super) fn lint_cluster_spec(spec: &ClusterDnsProviderSpec) -> Result<(), String> {
+    let ClusterDnsProviderSpec {
+        rfc2136,
+        zones,
+        allowed_namespaces,
+    } = spec;
+    let expressions = allowed_namespaces.match_expressions.iter();
+    first_fault(&ProviderFields {
+        cluster: true,
+        zones,
+        allowed_namespaces: Some(
+            expressions
+                .map(|expression| (expression.operator.as_str(), expression.values.len()))
+                .collect(),
+        ),
+        ..rfc2136_fields(rfc2136)
+    })
+}
+
+fn rfc2136_fields(spec: &Rfc2136Spec) -> ProviderFields<'_> {
+    let Rfc2136Spec { server, zone, tsig } = spec;
+    let TsigSpec {
+        key_name,
+        algorithm: _, // an enum already
+        secret_ref,
+    } = tsig;
+    ProviderFields {
+        server,
+        zone: zone.as_deref(),
+        key_name,
+        secret_name: &secret_ref.name,
+        secret_key: &secret_ref.key,
+        ..ProviderFields::default()
+    }
+}
+
+fn first_fault(fields: &ProviderFields<'_>) -> Result<(), String> {
+    match worst(&lint_provider(fields)) {
+        None => Ok(()),
+        Some((fault, _)) => Err(fault),
+    }
+}
+
+/// The rules that the schema also has: for objects that were stored before a rule existed.
+fn lint(spec: &MtaStsPolicySpec) -> Vec<Finding> {
+    let names: Vec<String> = spec
+        .mx_presets
+        .iter()
+        .map(|p| p.name().to_owned())
+        .collect();
+    let hosting = &spec.hosting;
+    lint_spec(&SpecFields {
+        domain: &spec.domain,
+        mode: spec.mode.map(Mode::as_str),
+        mx: &spec.mx,
+        mx_presets: &names,
+        max_age_seconds: spec.max_age_seconds,
+        provider: spec
+            .dns
+            .provider_ref
+            .as_ref()
+            .map(|reference| SpecProvider {
+                kind: Some(match reference.kind {
+                    ProviderKind::DnsProvider => "DnsProvider",
+                    ProviderKind::ClusterDnsProvider => "ClusterDnsProvider",
+                }),
+                name: &reference.name,
+            }),
+        ttl_seconds: Some(spec.dns.ttl_seconds),
+        hosting: Some(SpecHosting {
+            ingress: hosting.ingress.as_ref().map(ingress_fields),
+            external: hosting.external.is_some(),
+            address: hosting.address.as_ref().map(|address| SpecAddress {
+                cname: address.cname.as_deref(),
+                ipv4: &address.ipv4,
+                ipv6: &address.ipv6,
+                none: address.none.is_some(),
+            }),
+        }),
+    })
+}
+
+fn ingress_fields(ingress: &IngressSpec) -> SpecIngress<'_> {
+    SpecIngress {
+        class_name: ingress.class_name.as_deref(),
+        annotations: ingress
+            .annotations
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect(),
+        tls: ingress.tls.as_ref().map(|tls| SpecTls {
+            secret_name: tls.secret_name.as_deref(),
+            issuer: tls.issuer_ref.as_ref().map(|issuer| SpecIssuer {
+                kind: Some(match issuer.kind {
+                    IssuerKind::Issuer => "Issuer",
+                    IssuerKind::ClusterIssuer => "ClusterIssuer",
+                }),
+                name: &issuer.name,
+            }),
+        }),
+    }
+}
+
+fn parse(policy: &MtaStsPolicy) -> Option<Desired> {
+    let spec = &policy.spec;
+    let own = spec.mx.iter().map(|text| MxPattern::parse(text).ok());
+    let mut mx: Vec<MxPattern> = own.collect::<Option<_>>()?;
+    mx.extend(spec.mx_presets.iter().flat_map(|preset| preset.patterns()));
+    mx.sort_by_key(ToString::to_string);
+    mx.dedup();
+    let max_age = match spec.max_age_seconds {
+        Some(seconds) => Some(MaxAge::from_seconds(u32::try_from(seconds).ok()?).ok()?),
+        None => None,
+    };
+    Some(Desired {
+        domain: Domain::parse(&spec.domain).ok()?,
+        mode: spec.mode,
+        mx,
+        max_age,
+        ttl: u32::try_from(spec.dns.ttl_seconds).ok()?,
+        adopt: spec.dns.adopt,
+        external: spec.hosting.external.is_some(),
+        address: address(policy)?,
+        suspend: spec.suspend,
+    })
+}
+
+fn address(policy: &MtaStsPolicy) -> Option<AddressWish> {
+    let hosting = &policy.spec.hosting;
+    let Some(address) = &hosting.address else {
+        // Who serves the policy elsewhere has its address as well.
+        return Some(if hosting.external.is_some() {
+            AddressWish::LeaveAlone
+        } else {
+            AddressWish::FromIngress
+        });
+    };
+    if address.none.is_some() {
+        return Some(AddressWish::LeaveAlone);
+    }
+    if let Some(cname) = &address.cname {
+        return Some(AddressWish::Cname(HostName::parse(cname).ok()?));
+    }
+    let v4 = address.ipv4.iter().map(|a| a.parse().ok());
+    let v6 = address.ipv6.iter().map(|a| a.parse().ok());
+    Some(AddressWish::Addresses(
+        v4.collect::<Option<_>>()?,
+        v6.collect::<Option<_>>()?,
+    ))
+}
+
+/// What a lost record is taken to have said at worst.
+pub(super) fn assume_max_age(policy: &MtaStsPolicy) -> Result<MaxAge, Rejected> {
+    match policy.annotations().get(ASSUME_MAX_AGE) {
+        None => Ok(MaxAge::MAX),
+        Some(text) => text.parse().map_err(|error| {
+            Rejected::new(
+                Reason::InvalidSpec,
+                format!("the annotation {ASSUME_MAX_AGE} is {text:?}: {error}"),
+            )
+        }),
+    }
+}

@@ -1,0 +1,434 @@
+//! The conditions that a report makes. (pure)
+
+use super::super::findings::uncovered;
+use super::super::observe::MxSeen;
+use super::super::report::{Hold, Report};
+use super::find;
+use super::words::{certificate_problem, not_served};
+use crate::api::condition::Reason;
+use crate::api::{ConditionStatus, ConditionType, MtaStsPolicyStatus};
+use crate::diagnosis::{Code, Finding, Severity};
+use crate::lifecycle::Record;
+use crate::lifecycle::observation::{Public, printable};
+use crate::lifecycle::publish::{Served, Shown};
+use crate::limits;
+
+/// One condition before it has its times.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Verdict {
+    pub(super) type_: ConditionType,
+    pub(super) status: ConditionStatus,
+    /// Of [`Reason`], or for Healthy the finding's code.
+    pub(super) reason: String,
+    pub(super) message: String,
+}
+
+pub(super) fn verdicts(
+    known: Option<&MtaStsPolicyStatus>,
+    report: &Report,
+    found: &[Finding],
+) -> Vec<Verdict> {
+    let mut verdicts = vec![accepted(report)];
+    if report.rejected.is_some() {
+        // What was published stays as it was; it is not looked at until the object is accepted.
+        verdicts.extend(not_looked_at());
+    } else {
+        verdicts.extend([
+            policy_served(report),
+            certificate(report, found),
+            dns_published(report),
+            mx_covered(report),
+        ]);
+    }
+    let ready = ready(known, report, &verdicts);
+    verdicts.push(ready.clone());
+    verdicts.push(healthy(report, found));
+    verdicts.extend(progress(report, &ready));
+    verdicts
+}
+
+fn verdict(
+    type_: ConditionType,
+    status: ConditionStatus,
+    reason: Reason,
+    message: impl Into<String>,
+) -> Verdict {
+    let mut message = message.into();
+    if message.chars().count() > 4 * limits::SHOWN_TEXT {
+        message = message.chars().take(4 * limits::SHOWN_TEXT).collect();
+    }
+    Verdict {
+        type_,
+        status,
+        reason: reason.to_string(),
+        message,
+    }
+}
+
+fn accepted(report: &Report) -> Verdict {
+    match &report.rejected {
+        None => verdict(
+            ConditionType::Accepted,
+            ConditionStatus::True,
+            Reason::Accepted,
+            "the spec is valid and this object owns the domain",
+        ),
+        Some(rejected) => verdict(
+            ConditionType::Accepted,
+            ConditionStatus::False,
+            rejected.reason,
+            &rejected.message,
+        ),
+    }
+}
+
+fn not_looked_at() -> impl Iterator<Item = Verdict> {
+    [
+        ConditionType::PolicyServed,
+        ConditionType::CertificateValid,
+        ConditionType::DnsPublished,
+        ConditionType::MxCovered,
+    ]
+    .into_iter()
+    .map(|type_| {
+        verdict(
+            type_,
+            ConditionStatus::Unknown,
+            Reason::NotAccepted,
+            "not looked at until Accepted is True; what was published stays as it is",
+        )
+    })
+}
+
+fn policy_served(report: &Report) -> Verdict {
+    let of = |status, reason, message: String| {
+        verdict(ConditionType::PolicyServed, status, reason, message)
+    };
+    if let Some(refusal) = &report.ingress_refused {
+        return of(
+            ConditionStatus::False,
+            Reason::IngressRefused,
+            format!("the Ingress was refused: {}", printable(refusal.as_bytes())),
+        );
+    }
+    match report.progress.as_ref().map(|progress| &progress.served) {
+        None => of(
+            ConditionStatus::Unknown,
+            Reason::Pending,
+            "not yet looked at".to_owned(),
+        ),
+        Some(Served::Yes) => of(
+            ConditionStatus::True,
+            Reason::Served,
+            "every policy server and the public URL return the exact bytes".to_owned(),
+        ),
+        Some(Served::No(why)) => {
+            let (reason, message) = not_served(why);
+            match &report.rival {
+                Some(rival) if reason == Reason::WrongBody || reason == Reason::WrongStatus => of(
+                    ConditionStatus::False,
+                    Reason::HostTaken,
+                    format!(
+                        "the Ingress {rival} has the policy host as well, and {message}; remove the host from that Ingress"
+                    ),
+                ),
+                _ => of(ConditionStatus::False, reason, message),
+            }
+        }
+    }
+}
+
+fn certificate(report: &Report, found: &[Finding]) -> Verdict {
+    let of = |status, reason, message: String| {
+        verdict(ConditionType::CertificateValid, status, reason, message)
+    };
+    let answers = match report.seen.as_ref().map(|seen| &seen.public) {
+        Some(Public::Answers(answers)) => answers,
+        Some(Public::NotLooked) => {
+            return of(
+                ConditionStatus::Unknown,
+                Reason::NotChecked,
+                "the operator runs with --public-gate=InCluster".to_owned(),
+            );
+        }
+        _ => {
+            return of(
+                ConditionStatus::Unknown,
+                Reason::Pending,
+                "the policy host could not be asked yet".to_owned(),
+            );
+        }
+    };
+    for answer in answers {
+        if let Some(problem) = answer.certificate.iter().min() {
+            let (reason, message) = certificate_problem(*problem);
+            return of(
+                ConditionStatus::False,
+                reason,
+                format!("{}: {message}", answer.address),
+            );
+        }
+        if answer.not_after.is_none() {
+            return of(
+                ConditionStatus::Unknown,
+                Reason::Pending,
+                format!("{} showed no certificate", answer.address),
+            );
+        }
+    }
+    let until = answers.iter().filter_map(|a| a.not_after).min();
+    let until = until
+        .map(|until| format!("valid until {until}"))
+        .unwrap_or_default();
+    let expiring = Code::HostTlsExpiring;
+    if found.iter().any(|finding| finding.code == expiring) {
+        return of(
+            ConditionStatus::True,
+            Reason::Expiring,
+            format!("{until}: its renewal seems to be stuck"),
+        );
+    }
+    of(ConditionStatus::True, Reason::Valid, until)
+}
+
+fn dns_published(report: &Report) -> Verdict {
+    let of = |status, reason, message: String| {
+        verdict(ConditionType::DnsPublished, status, reason, message)
+    };
+    let no = ConditionStatus::False;
+    let shown = report.progress.as_ref().map(|progress| &progress.shown);
+    let announced = report.record.as_ref().is_some_and(is_announced);
+    match (&report.hold, shown) {
+        // A provider that is down takes nothing away from what all servers show.
+        (Some(Hold::Provider { .. }) | None, Some(Shown::Yes)) if announced => of(
+            ConditionStatus::True,
+            Reason::Published,
+            "every authoritative server shows the record".to_owned(),
+        ),
+        (Some(hold), _) => held(hold, report),
+        (None, Some(Shown::Foreign(found))) if report.manual && announced => of(
+            no,
+            Reason::ManualActionNeeded,
+            format!(
+                "there is no DNS provider: replace \"{found}\" by the record of status.dns.records, by hand"
+            ),
+        ),
+        (None, Some(Shown::Foreign(found))) => foreign(report, found),
+        (None, _) if !announced => of(
+            no,
+            Reason::WaitingForHost,
+            "the id follows once the body is proved to be out: see PolicyServed".to_owned(),
+        ),
+        (None, _) if report.manual => of(
+            no,
+            Reason::ManualActionNeeded,
+            "there is no DNS provider: set the records of status.dns.records by hand".to_owned(),
+        ),
+        (None, Some(Shown::Differs(servers))) => of(
+            no,
+            Reason::ServersDiffer,
+            format!("not yet shown by {}", servers.join(", ")),
+        ),
+        (None, Some(Shown::Unknown(why))) => of(
+            ConditionStatus::Unknown,
+            Reason::LookupFailed,
+            format!("the authoritative servers could not be asked: {why}"),
+        ),
+        (None, _) => of(no, Reason::Pending, "not yet written".to_owned()),
+    }
+}
+
+fn is_announced(record: &Record) -> bool {
+    let publication = &record.publication;
+    publication
+        .announced
+        .as_ref()
+        .is_some_and(|announced| announced.id == publication.current.id)
+}
+
+fn foreign(report: &Report, found: &str) -> Verdict {
+    let name = report.txt_name.as_deref().unwrap_or("the record's name");
+    verdict(
+        ConditionType::DnsPublished,
+        ConditionStatus::False,
+        Reason::Foreign,
+        format!(
+            "{name} has a TXT record that this operator did not write: \"{found}\"; remove it, or set spec.dns.adopt: true to take it over"
+        ),
+    )
+}
+
+fn held(hold: &Hold, report: &Report) -> Verdict {
+    let (reason, message) = match hold {
+        Hold::Foreign(found) => return foreign(report, found),
+        Hold::WildcardShadowed(mx) => (
+            Reason::WildcardShadowed,
+            format!(
+                "the domain's MX comes from a wildcard, which any record below the domain would hide, so that its mail stops: add explicit MX records for the domain first ({})",
+                mx.join(", ")
+            ),
+        ),
+        Hold::Provider {
+            reason, message, ..
+        } => (*reason, message.clone()),
+        Hold::Drift(found) => (
+            Reason::DriftRepeated,
+            format!(
+                "somebody else changes the record again and again (now: {found}); it was repaired twice within the hour: find the other writer (a second operator, external-dns, a zone file)"
+            ),
+        ),
+    };
+    verdict(
+        ConditionType::DnsPublished,
+        ConditionStatus::False,
+        reason,
+        message,
+    )
+}
+
+fn mx_covered(report: &Report) -> Verdict {
+    let of = |status, reason, message: String| {
+        verdict(ConditionType::MxCovered, status, reason, message)
+    };
+    let (Some(mx), Some(record)) = (&report.mx, &report.record) else {
+        return of(
+            ConditionStatus::Unknown,
+            Reason::Pending,
+            "not yet looked at".to_owned(),
+        );
+    };
+    match mx {
+        MxSeen::Hosts(hosts) => match uncovered(record, hosts).as_slice() {
+            [] => of(
+                ConditionStatus::True,
+                Reason::Covered,
+                format!("all {} live MX hosts match a pattern", hosts.len()),
+            ),
+            bare => {
+                let names: Vec<&str> = bare.iter().map(|host| host.as_str()).collect();
+                of(
+                    ConditionStatus::False,
+                    Reason::Uncovered,
+                    format!(
+                        "no pattern matches {}: add it to spec.mx, or take it out of the MX records",
+                        names.join(", ")
+                    ),
+                )
+            }
+        },
+        MxSeen::NoMx => of(
+            ConditionStatus::Unknown,
+            Reason::NoMx,
+            "the domain has no MX record; its own address takes the mail".to_owned(),
+        ),
+        MxSeen::Null => of(
+            ConditionStatus::True,
+            Reason::NullMx,
+            "the domain takes no mail (null MX)".to_owned(),
+        ),
+        MxSeen::Failed(why) => of(
+            ConditionStatus::Unknown,
+            Reason::LookupFailed,
+            format!("the MX records could not be looked up: {why}"),
+        ),
+    }
+}
+
+/// Ready: the reason of the first condition that fails, in the order of the publication.
+fn ready(known: Option<&MtaStsPolicyStatus>, report: &Report, verdicts: &[Verdict]) -> Verdict {
+    if report.suspended {
+        let before = known.and_then(|known| find(known, ConditionType::Ready));
+        return match before {
+            Some(before) => verdict(
+                ConditionType::Ready,
+                before.status,
+                Reason::Suspended,
+                "spec.suspend is set: everything is left as it is",
+            ),
+            None => verdict(
+                ConditionType::Ready,
+                ConditionStatus::False,
+                Reason::Suspended,
+                "spec.suspend is set: nothing was published yet",
+            ),
+        };
+    }
+    let failing = verdicts.iter().find(|verdict| {
+        let counts = verdict.type_ != ConditionType::MxCovered
+            && verdict.type_ != ConditionType::CertificateValid;
+        counts && verdict.status != ConditionStatus::True
+    });
+    match failing {
+        Some(failing) => Verdict {
+            type_: ConditionType::Ready,
+            status: ConditionStatus::False,
+            ..failing.clone()
+        },
+        None => verdict(
+            ConditionType::Ready,
+            ConditionStatus::True,
+            Reason::Published,
+            "the policy is served and its id is announced",
+        ),
+    }
+}
+
+fn healthy(report: &Report, found: &[Finding]) -> Verdict {
+    let worst = found
+        .iter()
+        .find(|finding| finding.severity == Severity::Error);
+    match worst {
+        Some(finding) => Verdict {
+            // The code in the form of a reason: mx-uncovered is MxUncovered.
+            reason: format!("{:?}", finding.code),
+            ..verdict(
+                ConditionType::Healthy,
+                ConditionStatus::False,
+                Reason::Unhealthy,
+                format!("{} {}: {}", finding.code, finding.subject, finding.message),
+            )
+        },
+        None if report.seen.is_none() => verdict(
+            ConditionType::Healthy,
+            ConditionStatus::Unknown,
+            Reason::NotAccepted,
+            "not looked at",
+        ),
+        None => verdict(
+            ConditionType::Healthy,
+            ConditionStatus::True,
+            Reason::Healthy,
+            "there is no error-level finding",
+        ),
+    }
+}
+
+/// Reconciling or Stalled, or neither: what kstatus goes by.
+fn progress(report: &Report, ready: &Verdict) -> Option<Verdict> {
+    if ready.status == ConditionStatus::True || report.suspended {
+        return None;
+    }
+    let stalled = report.rejected.is_some()
+        || match &report.hold {
+            Some(Hold::Provider { stalled, .. }) => *stalled,
+            Some(Hold::Foreign(_) | Hold::WildcardShadowed(_) | Hold::Drift(_)) => true,
+            None => false,
+        }
+        || ready.reason == Reason::IngressRefused.as_str();
+    if stalled {
+        return Some(Verdict {
+            type_: ConditionType::Stalled,
+            status: ConditionStatus::True,
+            ..ready.clone()
+        });
+    }
+    // Waiting for a person is neither.
+    (ready.reason != Reason::ManualActionNeeded.as_str()).then(|| {
+        verdict(
+            ConditionType::Reconciling,
+            ConditionStatus::True,
+            Reason::Progressing,
+            &ready.message,
+        )
+    })
+}

@@ -1,0 +1,180 @@
+//! What a status shows beside its conditions: policy, records, caches, findings. (pure)
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::super::address::shown_addresses;
+use super::super::report::{Hold, Report};
+use crate::api::{
+    CacheStatus, DnsStatus, FindingStatus, MtaStsPolicyStatus, PublishedPolicyStatus, RecordState,
+    RecordStatus, ServerAnswerStatus,
+};
+use crate::diagnosis::Finding;
+use crate::lifecycle::observation::{AddressState, TxtAnswer, printable};
+use crate::lifecycle::publish::Shown;
+use crate::lifecycle::txt::TxtSet;
+use crate::lifecycle::{Address, Record, ledger};
+use crate::limits;
+use crate::protocol::StsRecord;
+
+pub(super) fn policy(record: &Record) -> PublishedPolicyStatus {
+    let current = &record.publication.current;
+    let announced = record
+        .publication
+        .announced
+        .as_ref()
+        .filter(|announced| announced.id == current.id);
+    PublishedPolicyStatus {
+        id: current.id.to_string(),
+        mode: current.mode,
+        max_age_seconds: i64::from(current.max_age.seconds()),
+        sha256: current.sha256.to_string(),
+        mx: current.mx.iter().map(ToString::to_string).collect(),
+        served_since: Some(whole_second(current.decided_at)),
+        announced_at: announced.map(|announced| whole_second(announced.at)),
+    }
+}
+
+pub(super) fn caches(
+    record: &Record,
+    known: Option<&MtaStsPolicyStatus>,
+    now: Timestamp,
+) -> Option<CacheStatus> {
+    let publication = &record.publication;
+    let conforming = publication
+        .announced
+        .as_ref()
+        .filter(|announced| announced.id == publication.current.id)
+        .and_then(|announced| announced.conforming_senders_by());
+    let all = ledger::all_senders_by(&publication.ledger, &publication.current.id, now);
+    // While an older policy is still served its end moves with the clock: not told every minute.
+    let open = ledger::has_open_predecessor(&publication.ledger, &publication.current.id);
+    let before = known.and_then(|known| known.caches.as_ref()?.all_senders_by);
+    let all = match (open, before) {
+        (true, Some(before)) if before > now => Some(before),
+        _ => all,
+    };
+    (conforming.is_some() || all.is_some()).then_some(CacheStatus {
+        conforming_senders_by: conforming.map(next_second),
+        all_senders_by: all.map(next_second),
+    })
+}
+
+/// Times in a status have whole seconds, as everywhere in Kubernetes.
+pub(super) fn whole_second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+/// The same for the end of a span: never before it.
+fn next_second(time: Timestamp) -> Timestamp {
+    let whole = whole_second(time);
+    if whole == time {
+        return time;
+    }
+    whole
+        .saturating_add(SignedDuration::from_secs(1))
+        .unwrap_or(time)
+}
+
+pub(super) fn finding_status(finding: &Finding) -> FindingStatus {
+    let mut message = finding.message.clone();
+    if let Some(evidence) = &finding.evidence {
+        message.push_str(&format!(" ({evidence})"));
+    }
+    if let Some(remedy) = &finding.remedy {
+        message.push_str(&format!("; {remedy}"));
+    }
+    FindingStatus {
+        code: finding.code.name().to_owned(),
+        severity: finding.severity.as_str().to_owned(),
+        subject: finding.subject.clone(),
+        message,
+    }
+}
+
+pub(super) fn records(report: &Report) -> DnsStatus {
+    let mut records = address_records(report);
+    records.extend(txt_record(report));
+    DnsStatus { records }
+}
+
+fn address_records(report: &Report) -> Vec<RecordStatus> {
+    let Some(domain) = &report.domain else {
+        return Vec::new();
+    };
+    let state = match report.seen.as_ref().map(|seen| &seen.address) {
+        _ if report.manual => RecordState::Manual,
+        Some(AddressState::Shown { .. } | AddressState::NotOurs) => RecordState::Published,
+        Some(AddressState::Foreign(_)) => RecordState::Foreign,
+        _ => RecordState::Pending,
+    };
+    let by_type = |type_: &str, pick: fn(&Address) -> bool| {
+        let values: Vec<Address> = report
+            .wanted_addresses
+            .iter()
+            .filter(|address| pick(address))
+            .cloned()
+            .collect();
+        (!values.is_empty()).then(|| RecordStatus {
+            name: domain.policy_host().to_string(),
+            type_: type_.to_owned(),
+            value: shown_addresses(&values).replace("CNAME ", ""),
+            ttl_seconds: i64::from(report.ttl),
+            state,
+            servers: Vec::new(),
+        })
+    };
+    [
+        by_type("CNAME", |a| matches!(a, Address::Cname(_))),
+        by_type("A", |a| matches!(a, Address::A(_))),
+        by_type("AAAA", |a| matches!(a, Address::Aaaa(_))),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// The TXT record, once it may be set: before that its value would invite to set it too early.
+fn txt_record(report: &Report) -> Option<RecordStatus> {
+    let announced = report.record.as_ref()?.publication.announced.as_ref()?;
+    let shown = &report.progress.as_ref()?.shown;
+    let state = match shown {
+        Shown::Yes => RecordState::Published,
+        Shown::Foreign(_) => RecordState::Foreign,
+        _ if matches!(report.hold, Some(Hold::Foreign(_))) => RecordState::Foreign,
+        _ if report.manual => RecordState::Manual,
+        _ => RecordState::Pending,
+    };
+    Some(RecordStatus {
+        name: report.txt_name.clone()?,
+        type_: "TXT".to_owned(),
+        value: StsRecord::render(&announced.id),
+        ttl_seconds: i64::from(report.ttl),
+        state,
+        servers: servers(report),
+    })
+}
+
+fn servers(report: &Report) -> Vec<ServerAnswerStatus> {
+    let servers = report.seen.iter().flat_map(|seen| &seen.txt_servers);
+    servers
+        .take(limits::DNS_SERVERS)
+        .map(|server| ServerAnswerStatus {
+            address: server.address.clone(),
+            answer: match &server.answer {
+                TxtAnswer::Set(set, _) => shown_set(set),
+                TxtAnswer::Unreachable { why, .. } => why.clone(),
+            },
+        })
+        .collect()
+}
+
+fn shown_set(set: &TxtSet) -> String {
+    let ours = set.ours().map(StsRecord::render);
+    let foreign = set.foreign().iter().map(|text| printable(text));
+    let all: Vec<String> = ours.chain(foreign).collect();
+    if all.is_empty() {
+        "no MTA-STS record".to_owned()
+    } else {
+        all.join(" | ")
+    }
+}

@@ -1,0 +1,203 @@
+//! The status: what a report means for conditions, records and findings, written only when it
+//! differs in more than its timestamps.
+
+mod conditions;
+mod details;
+mod words;
+
+use jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::events::EventType;
+use kube::{Api, Resource, ResourceExt};
+use serde_json::json;
+
+use self::conditions::{Verdict, verdicts};
+use self::details::{caches, finding_status, policy, records, whole_second};
+use super::context::Context;
+use super::error::Error;
+use super::events;
+use super::findings::findings;
+use super::report::Report;
+use crate::api::condition::Reason;
+use crate::api::{
+    Condition, ConditionStatus, ConditionType, FIELD_MANAGER, MtaStsPolicy, MtaStsPolicyStatus,
+};
+use crate::clock;
+use crate::lifecycle::observation::Public;
+use crate::limits;
+
+/// Whether a condition is there and True.
+pub(super) fn is_true(status: &MtaStsPolicyStatus, type_: ConditionType) -> bool {
+    find(status, type_).is_some_and(|condition| condition.status == ConditionStatus::True)
+}
+
+fn find(status: &MtaStsPolicyStatus, type_: ConditionType) -> Option<&Condition> {
+    status.conditions.iter().find(|c| c.type_ == type_.as_str())
+}
+
+/// Writes the status of an object if it differs from `known`, and tells the transition.
+/// Gives back the status as it is now.
+pub(super) async fn write<K>(
+    context: &Context,
+    object: &K,
+    known: Option<&MtaStsPolicyStatus>,
+    report: &Report,
+) -> Result<Option<MtaStsPolicyStatus>, Error>
+where
+    K: Resource<DynamicType = ()>,
+{
+    let now = clock::now();
+    let status = build(object.meta().generation, known, report, now);
+    measure(context, report, &status);
+    if known == Some(&status) {
+        return Ok(Some(status));
+    }
+    let api = Api::<MtaStsPolicy>::namespaced(
+        context.client.clone(),
+        &object.namespace().unwrap_or_default(),
+    );
+    let patch = json!({
+        "apiVersion": MtaStsPolicy::api_version(&()),
+        "kind": MtaStsPolicy::kind(&()),
+        "metadata": {"name": object.name_any(), "uid": object.uid()},
+        "status": status,
+    });
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    match api
+        .patch_status(&object.name_any(), &params, &Patch::Apply(&patch))
+        .await
+    {
+        Ok(_) => {}
+        // Its deletion is what comes next.
+        Err(kube::Error::Api(error)) if error.code == 404 => return Ok(Some(status)),
+        Err(error) => return Err(error.into()),
+    }
+    tell_transition(context, object, known, &status).await;
+    Ok(Some(status))
+}
+
+/// An Event when Ready changes its status or, while it is False, its reason.
+async fn tell_transition<K>(
+    context: &Context,
+    object: &K,
+    known: Option<&MtaStsPolicyStatus>,
+    status: &MtaStsPolicyStatus,
+) where
+    K: Resource<DynamicType = ()>,
+{
+    let Some(ready) = find(status, ConditionType::Ready) else {
+        return;
+    };
+    let before = known.and_then(|known| find(known, ConditionType::Ready));
+    let same = before.is_some_and(|b| b.status == ready.status && b.reason == ready.reason);
+    // Being published is told by its own Event, and the steps on the way there are no news.
+    let on_the_way = ON_THE_WAY
+        .iter()
+        .any(|reason| reason.as_str() == ready.reason);
+    if same || ready.status == ConditionStatus::True || on_the_way {
+        return;
+    }
+    events::tell(
+        context,
+        object,
+        EventType::Warning,
+        &ready.reason,
+        &ready.message,
+    )
+    .await;
+}
+
+/// Reasons that a publication goes through when all is well.
+const ON_THE_WAY: [Reason; 6] = [
+    Reason::Pending,
+    Reason::EndpointStale,
+    Reason::AddressPending,
+    Reason::WaitingForHost,
+    Reason::ServersDiffer,
+    Reason::Suspended,
+];
+
+fn measure(context: &Context, report: &Report, status: &MtaStsPolicyStatus) {
+    let Some(domain) = &report.domain else {
+        return;
+    };
+    if report.rejected.is_some() {
+        return;
+    }
+    let announced = report
+        .record
+        .as_ref()
+        .and_then(|record| record.publication.announced.as_ref());
+    let ready = is_true(status, ConditionType::Ready);
+    context
+        .metrics
+        .policy(domain, ready, announced.map(|a| &a.id));
+    let not_after = match report.seen.as_ref().map(|seen| &seen.public) {
+        Some(Public::Answers(answers)) => answers.iter().filter_map(|a| a.not_after).min(),
+        _ => None,
+    };
+    context.metrics.certificate(domain, not_after);
+}
+
+/// The status that a report makes. (pure)
+fn build(
+    generation: Option<i64>,
+    known: Option<&MtaStsPolicyStatus>,
+    report: &Report,
+    now: Timestamp,
+) -> MtaStsPolicyStatus {
+    let found = findings(report, now);
+    let verdicts = verdicts(known, report, &found);
+    let kept = report.rejected.is_some();
+    let of_before = known.cloned().unwrap_or_default();
+    let conditions = verdicts
+        .into_iter()
+        .map(|verdict| timed(verdict, generation, known, now))
+        .collect();
+    MtaStsPolicyStatus {
+        observed_generation: generation,
+        conditions,
+        // A rejected object keeps showing what is still published for it.
+        policy: if kept {
+            of_before.policy
+        } else {
+            report.record.as_ref().map(policy)
+        },
+        dns: if kept {
+            of_before.dns
+        } else {
+            Some(records(report))
+        },
+        caches: if kept {
+            of_before.caches
+        } else {
+            report.record.as_ref().and_then(|r| caches(r, known, now))
+        },
+        findings_total: i64::try_from(found.len()).ok(),
+        findings: found
+            .iter()
+            .take(limits::STATUS_FINDINGS)
+            .map(finding_status)
+            .collect(),
+    }
+}
+
+fn timed(
+    verdict: Verdict,
+    generation: Option<i64>,
+    known: Option<&MtaStsPolicyStatus>,
+    now: Timestamp,
+) -> Condition {
+    let before = known
+        .and_then(|known| find(known, verdict.type_))
+        .filter(|before| before.status == verdict.status);
+    let now = whole_second(now);
+    Condition {
+        type_: verdict.type_.as_str().to_owned(),
+        status: verdict.status,
+        observed_generation: generation,
+        last_transition_time: before.map_or(now, |before| before.last_transition_time),
+        reason: verdict.reason,
+        message: verdict.message,
+    }
+}

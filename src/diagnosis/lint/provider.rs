@@ -1,0 +1,256 @@
+//! The spec of a DnsProvider or ClusterDnsProvider: every rule that needs no network, once more
+//! than in the CRD.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::spec_hosting::is_object_name;
+use crate::diagnosis::spec::ProviderFields;
+use crate::diagnosis::text::quote;
+use crate::diagnosis::{Code, Finding};
+use crate::limits::{PROVIDER_ZONES, SPEC_LIST_COUNT};
+use crate::protocol::HostName;
+
+const ALGORITHMS: [&str; 3] = ["hmac-sha256", "hmac-sha384", "hmac-sha512"];
+
+/// What is wrong with the spec of a provider. It is valid if nothing is.
+pub fn lint_provider(fields: &ProviderFields<'_>) -> Vec<Finding> {
+    // Named one by one, so that a new field cannot be forgotten here.
+    let ProviderFields {
+        cluster,
+        zones: written_zones,
+        allowed_namespaces,
+        server,
+        zone,
+        key_name,
+        algorithm,
+        secret_name,
+        secret_key,
+    } = fields;
+    let mut findings = zones(written_zones, *cluster);
+    findings.extend(selector(allowed_namespaces.as_deref(), *cluster));
+    let texts = [
+        text("spec.rfc2136.server", server, is_server(server), "write the primary name server as a full host name in lower case or an IP address, with its port if that is not 53: ns1.example.org, 192.0.2.53:53 or [2001:db8::53]:53"),
+        zone.and_then(|zone| text("spec.rfc2136.zone", zone, HostName::parse(zone).is_ok(), "write a zone in lower-case A-labels without a final dot, such as example.org, or leave it out")),
+        text("spec.rfc2136.tsig.keyName", key_name, is_key_name(key_name), "write the name of the TSIG key as the name server knows it, without a final dot"),
+        algorithm.and_then(|name| text("spec.rfc2136.tsig.algorithm", name, ALGORITHMS.contains(&name), "write hmac-sha256, hmac-sha384 or hmac-sha512, as the name server's key has it")),
+        text("spec.rfc2136.tsig.secretRef.name", secret_name, is_object_name(secret_name), "write the metadata.name of the Secret"),
+        secret_key_finding(secret_key),
+    ];
+    findings.extend(texts.into_iter().flatten());
+    findings
+}
+
+fn finding(subject: &str, message: &str, remedy: &str) -> Finding {
+    Finding::new(Code::SpecDnsProviderInvalid, subject, message).with_remedy(remedy)
+}
+
+fn text(subject: &str, written: &str, good: bool, remedy: &str) -> Option<Finding> {
+    if good {
+        return None;
+    }
+    let message = match written.is_empty() {
+        true => "this is missing",
+        false => "this may not stand here",
+    };
+    let found = finding(subject, message, remedy);
+    Some(match written.is_empty() {
+        true => found,
+        false => found.with_evidence(&quote(written.as_bytes())),
+    })
+}
+
+/// What was written is not shown: it may be the secret itself, put into the wrong field.
+fn secret_key_finding(written: &str) -> Option<Finding> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let good = (1..=253).contains(&written.len()) && written.bytes().all(allowed);
+    (!good).then(|| {
+        let remedy = "write the name of a key in the Secret (not its value): letters, digits, `-`, `_` and `.`";
+        finding("spec.rfc2136.tsig.secretRef.key", "this is no name of a key", remedy)
+    })
+}
+
+fn zones(written: &[String], cluster: bool) -> Vec<Finding> {
+    let subject = "spec.zones";
+    if written.len() > PROVIDER_ZONES {
+        let message = format!(
+            "{} zones, at most {PROVIDER_ZONES} are allowed",
+            written.len()
+        );
+        return vec![finding(subject, &message, "write \"*\" for all zones")];
+    }
+    if written.is_empty() && cluster {
+        let remedy = "write the zones that may be written, or [\"*\"] for all that the server has";
+        return vec![finding(subject, "zones are missing", remedy)];
+    }
+    let mut seen = BTreeSet::new();
+    written
+        .iter()
+        .enumerate()
+        .filter_map(|(index, zone)| {
+            let message = if zone != "*" && HostName::parse(zone).is_err() {
+                "this is no zone"
+            } else if !seen.insert(zone) {
+                "the zone stands twice"
+            } else {
+                return None;
+            };
+            let remedy = "write each zone once, in lower-case A-labels without a final dot, such as example.org, or \"*\" for all";
+            let found = finding(&format!("{subject}[{index}]"), message, remedy);
+            Some(found.with_evidence(&quote(zone.as_bytes())))
+        })
+        .collect()
+}
+
+fn selector(expressions: Option<&[(&str, usize)]>, cluster: bool) -> Vec<Finding> {
+    let subject = "spec.allowedNamespaces";
+    let Some(expressions) = expressions else {
+        let remedy = "write which namespaces may use it, by their labels, or {} for all";
+        let missing = finding(subject, "it is missing", remedy);
+        return cluster.then_some(missing).into_iter().collect();
+    };
+    if expressions.len() > SPEC_LIST_COUNT {
+        let message = format!(
+            "{} expressions, at most {SPEC_LIST_COUNT} are allowed",
+            expressions.len()
+        );
+        return vec![finding(
+            subject,
+            &message,
+            "give the namespaces a label of their own",
+        )];
+    }
+    let wrong = expressions
+        .iter()
+        .enumerate()
+        .filter_map(|(index, (operator, values))| {
+            let remedy = match (*operator, values) {
+                ("In" | "NotIn", 0) => "write values: with one or more labels' values",
+                ("Exists" | "DoesNotExist", 1..) => "delete values, or write In or NotIn",
+                ("In" | "NotIn" | "Exists" | "DoesNotExist", _) => return None,
+                _ => "write the operator In, NotIn, Exists or DoesNotExist",
+            };
+            let subject = format!("{subject}.matchExpressions[{index}]");
+            let found = finding(&subject, "operator and values do not fit together", remedy);
+            Some(found.with_evidence(&quote(operator.as_bytes())))
+        });
+    wrong.collect()
+}
+
+fn is_key_name(name: &str) -> bool {
+    let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let inner = |b: u8| edge(Some(b)) || matches!(b, b'-' | b'.');
+    name.len() <= 253
+        && edge(name.bytes().next())
+        && edge(name.bytes().last())
+        && name.bytes().all(inner)
+}
+
+/// A host name of two labels or more, an IPv4 address, or an IPv6 address in brackets, each with
+/// or without a port.
+fn is_server(text: &str) -> bool {
+    let (host, port) = match text.rsplit_once(':') {
+        // The colon stands within the brackets of an address.
+        Some((_, rest)) if rest.ends_with(']') => (text, None),
+        Some((host, port)) => (host, Some(port)),
+        None => (text, None),
+    };
+    let port_is_good = port.is_none_or(|port| {
+        let digits = (1..=5).contains(&port.len()) && port.bytes().all(|b| b.is_ascii_digit());
+        digits && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    let bracketed = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let host_is_good = match bracketed {
+        Some(inside) => inside
+            .parse::<Ipv6Addr>()
+            .is_ok_and(|address| address.to_ipv4_mapped().is_none()),
+        None => host.parse::<Ipv4Addr>().is_ok() || HostName::parse(host).is_ok(),
+    };
+    port_is_good && host_is_good
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subjects(fields: &ProviderFields<'_>) -> Vec<String> {
+        let findings = lint_provider(fields);
+        findings
+            .into_iter()
+            .map(|finding| finding.subject)
+            .collect()
+    }
+
+    fn good() -> ProviderFields<'static> {
+        ProviderFields {
+            server: "192.0.2.53",
+            key_name: "mta-sts",
+            secret_name: "tsig",
+            secret_key: "key",
+            ..ProviderFields::default()
+        }
+    }
+
+    #[test]
+    fn the_smallest_provider_is_good() {
+        assert_eq!(subjects(&good()), [""; 0]);
+    }
+
+    #[test]
+    fn a_cluster_provider_says_whom_it_serves_and_which_zones() {
+        let cluster = ProviderFields {
+            cluster: true,
+            ..good()
+        };
+        assert_eq!(subjects(&cluster), ["spec.zones", "spec.allowedNamespaces"]);
+        let zones = ["*".to_owned()];
+        let open = ProviderFields {
+            zones: &zones,
+            allowed_namespaces: Some(Vec::new()),
+            ..cluster
+        };
+        assert_eq!(subjects(&open), [""; 0]);
+    }
+
+    #[test]
+    fn a_server_is_a_name_or_an_address_with_or_without_a_port() {
+        for (server, expected) in [
+            ("ns1.example.org", true),
+            ("ns1.example.org:5353", true),
+            ("192.0.2.53", true),
+            ("192.0.2.53:53", true),
+            ("[2001:db8::53]", true),
+            ("[2001:db8::53]:53", true),
+            ("[::ffff:192.0.2.53]:53", false),
+            ("", false),
+            ("ns1", false),
+            ("NS1.example.org", false),
+            ("ns1.example.org.", false),
+            ("999.0.2.53", false),
+            ("2001:db8::53", false),
+            ("[2001:db8::53", false),
+            ("[192.0.2.53]", false),
+            ("192.0.2.53:0", false),
+            ("192.0.2.53:+53", false),
+            ("192.0.2.53:65536", false),
+            ("192.0.2.53:", false),
+            ("ns1.example.org\n", false),
+            ("\u{1b}[31m.example.org", false),
+        ] {
+            assert_eq!(is_server(server), expected, "{server:?}");
+        }
+    }
+
+    #[test]
+    fn the_secret_in_the_wrong_field_is_not_shown() {
+        let fields = ProviderFields {
+            secret_key: "Y2FuYXJ5IGJpcmQ=",
+            ..good()
+        };
+        let findings = lint_provider(&fields);
+        assert_eq!(findings.len(), 1);
+        assert!(!format!("{findings:?}").contains("Y2FuYXJ5"));
+    }
+}
