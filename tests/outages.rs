@@ -416,6 +416,14 @@ async fn a_replica_that_does_not_answer_is_named_and_waited_for() {
     assert_eq!(world.txt_id(domain), Some(before.clone()));
     two.signal("CONT");
     let last = world.ready(domain).await.policy.unwrap().id;
+    eventually("the observer has seen the end", SOON, async || {
+        let seen = observer.seen();
+        ensure(
+            seen.looks > 5 && seen.announced.len() > 1,
+            format!("{seen:?}"),
+        )
+    })
+    .await;
     assert_eq!(observer.finish_strictly().announced, [before, last]);
 }
 
