@@ -123,11 +123,11 @@ fn cause(input: &Input<'_>, policy: &Policy) -> Option<Cause> {
             Cause::First
         });
     };
-    let digest = Sha256Digest::of(policy.render().as_bytes());
-    if record.publication.current.sha256 != digest {
-        return Some(Cause::PolicyChanged);
+    if lost_ids(input).next().is_some() {
+        return Some(Cause::RecordLost);
     }
-    lost_ids(input).next().map(|_| Cause::RecordLost)
+    let digest = Sha256Digest::of(policy.render().as_bytes());
+    (record.publication.current.sha256 != digest).then_some(Cause::PolicyChanged)
 }
 
 /// The ids in DNS that are ours and that the record does not know.
@@ -158,11 +158,10 @@ fn new_record(input: &Input<'_>, policy: &Policy, cause: Cause) -> Record {
         .map(|r| &r.publication)
         .or(input.edited.map(|e| e.publication));
     let mut entries = before.map(|p| p.ledger.clone()).unwrap_or_default();
-    if cause == Cause::RecordLost {
-        let worst =
-            |id: &PolicyId| LedgerEntry::worst_case(id.clone(), input.assume_max_age, input.now);
-        entries.extend(lost_ids(input).map(worst));
-    }
+    // Whatever else is the cause: what the record does not know of was served.
+    let worst =
+        |id: &PolicyId| LedgerEntry::worst_case(id.clone(), input.assume_max_age, input.now);
+    entries.extend(lost_ids(input).map(worst));
     if let Some(edited) = input.edited.filter(|_| cause == Cause::Edited) {
         entries.extend(edited_entry(edited, input.now));
     }
@@ -446,6 +445,26 @@ mod tests {
         assert_eq!(cause, Cause::RecordLost);
         assert!(record.publication.current.id.as_str() > "20271231235959");
         assert_eq!(record.body, old.body);
+    }
+
+    #[test]
+    fn an_old_record_is_taken_for_the_worst_also_where_the_spec_asks_for_another_policy() {
+        let mut world = World::new();
+        let (old, _) = new(world.decide(None, None));
+        world.desired.mode = Some(Mode::Enforce);
+        let (lost, _) = new(world.decide(Some(&old), None));
+        let lost = lost.publication.current.id;
+        let txt = format!("v=STSv1; id={lost};").into_bytes();
+        let txt = TxtSet::classify(&[txt], &world.installation);
+        let (record, cause) = new(world.decide(Some(&old), Some(&txt)));
+        assert_eq!(cause, Cause::RecordLost);
+        let publication = &record.publication;
+        assert!(publication.current.id > lost);
+        let worst = publication
+            .ledger
+            .iter()
+            .find(|e| e.id.as_ref() == Some(&lost));
+        assert_eq!(worst.map(|e| e.max_age), Some(MaxAge::MAX));
     }
 
     #[test]

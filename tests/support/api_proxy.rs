@@ -178,8 +178,10 @@ async fn forward(
         .map_err(|why| why.to_string())?
         .to_bytes();
     let lie = upstream.lies.about(&head);
-    if let Some(Lie::Answer(status, body)) = &lie {
-        return Ok(answer(*status, body));
+    match &lie {
+        Some(Lie::Answer(status, body)) => return Ok(answer(*status, body)),
+        Some(Lie::Silence) => std::future::pending::<()>().await,
+        Some(Lie::Empty) | None => {}
     }
     let number = (upstream.counts)(&head.method, head.uri.path())
         .then(|| upstream.writes.begin(describe(&head, &body)));
@@ -289,6 +291,8 @@ pub enum Lie {
     Answer(u16, Value),
     /// The API server's list, without its items.
     Empty,
+    /// Nothing, for as long as the connection lasts.
+    Silence,
 }
 
 impl Lie {
@@ -304,6 +308,7 @@ impl Lie {
 #[derive(Default)]
 pub struct Lies {
     told: std::sync::Mutex<Vec<(Question, Lie)>>,
+    times: AtomicUsize,
 }
 
 type Question = Box<dyn Fn(&Parts) -> bool + Send>;
@@ -321,8 +326,14 @@ impl Lies {
 
     fn about(&self, head: &Parts) -> Option<Lie> {
         let told = self.told();
-        let found = told.iter().find(|(about, _)| about(head));
-        found.map(|(_, lie)| lie.clone())
+        let (_, lie) = told.iter().find(|(about, _)| about(head))?;
+        self.times.fetch_add(1, Ordering::Relaxed);
+        Some(lie.clone())
+    }
+
+    /// How many lies were told so far.
+    pub fn times(&self) -> usize {
+        self.times.load(Ordering::Relaxed)
     }
 
     fn told(&self) -> std::sync::MutexGuard<'_, Vec<(Question, Lie)>> {

@@ -261,6 +261,15 @@ impl World {
         settings: &ControllerSettings,
         admin: SocketAddr,
     ) -> Process {
+        self.controllers(settings, admin)(0)
+    }
+
+    /// What starts a controller, again and again where need be.
+    pub fn controllers(
+        &self,
+        settings: &ControllerSettings,
+        admin: SocketAddr,
+    ) -> impl Fn(usize) -> Process + Send + 'static {
         let mut args = vec![
             "controller".to_owned(),
             format!("--namespace={SYSTEM}"),
@@ -283,13 +292,12 @@ impl World {
             args.push(format!("--policy-endpoint={endpoint}"));
         }
         args.extend(settings.flags.iter().cloned());
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        Process::mta_sts(
-            &settings.name,
-            self.folder.path(),
-            Some(&settings.kubeconfig),
-            &args,
-        )
+        let (name, kubeconfig) = (settings.name.clone(), settings.kubeconfig.clone());
+        let folder = self.folder.path().to_owned();
+        move |_| {
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            Process::mta_sts(&name, &folder, Some(&kubeconfig), &args)
+        }
     }
 
     /// Where BIND listens.
