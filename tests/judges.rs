@@ -177,8 +177,9 @@ async fn outside(test: &str) {
     netns::run(test, &ADDRESSES).await;
 }
 
+/// The sender may have to wait until the TTL of a record has passed.
 async fn arrives(mx: &Postfix, subject: &str) {
-    eventually(subject, SOON, async || {
+    eventually(subject, 2 * SOON, async || {
         ensure(mx.has(subject), mx.process.log_end())
     })
     .await;
