@@ -160,6 +160,10 @@ pub const RECONCILE_PASSES: usize = 12;
 /// Reconciles at once: each is a few small lookups, and a slow domain must delay nobody.
 pub const RECONCILES: u16 = 32;
 
+/// How long a retiring domain waits for another object that claims it: a reconcile takes a
+/// second, and a busy API server a few.
+pub const TAKEOVER_TIME: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
+
 /// Policy-server endpoints that are asked: far above any sensible number of replicas.
 pub const ENDPOINTS: usize = 64;
 

@@ -117,7 +117,7 @@ fn cause(input: &Input<'_>, policy: &Policy) -> Option<Cause> {
     let Some(record) = input.record else {
         return Some(if input.edited.is_some() {
             Cause::Edited
-        } else if lost_id(input).is_some() {
+        } else if lost_ids(input).next().is_some() {
             Cause::RecordLost
         } else {
             Cause::First
@@ -127,19 +127,17 @@ fn cause(input: &Input<'_>, policy: &Policy) -> Option<Cause> {
     if record.publication.current.sha256 != digest {
         return Some(Cause::PolicyChanged);
     }
-    lost_id(input).map(|_| Cause::RecordLost)
+    lost_ids(input).next().map(|_| Cause::RecordLost)
 }
 
-/// The greatest id in DNS that is ours and that the record does not know.
-fn lost_id<'a>(input: &Input<'a>) -> Option<&'a PolicyId> {
-    let known = |id: &PolicyId| {
-        let publication = input
-            .record
-            .map(|r| &r.publication)
-            .or(input.edited.map(|e| e.publication));
-        publication.is_some_and(|p| p.knows(id))
-    };
-    input.txt?.ours().filter(|id| !known(id)).max()
+/// The ids in DNS that are ours and that the record does not know.
+fn lost_ids<'a>(input: &Input<'a>) -> impl Iterator<Item = &'a PolicyId> {
+    let publication = input
+        .record
+        .map(|r| &r.publication)
+        .or(input.edited.map(|e| e.publication));
+    let ids = input.txt.into_iter().flat_map(TxtSet::ours);
+    ids.filter(move |id| !publication.is_some_and(|p| p.knows(id)))
 }
 
 impl Publication {
@@ -161,7 +159,9 @@ fn new_record(input: &Input<'_>, policy: &Policy, cause: Cause) -> Record {
         .or(input.edited.map(|e| e.publication));
     let mut entries = before.map(|p| p.ledger.clone()).unwrap_or_default();
     if cause == Cause::RecordLost {
-        entries.push(LedgerEntry::worst_case(input.assume_max_age, input.now));
+        let worst =
+            |id: &PolicyId| LedgerEntry::worst_case(id.clone(), input.assume_max_age, input.now);
+        entries.extend(lost_ids(input).map(worst));
     }
     if let Some(edited) = input.edited.filter(|_| cause == Cause::Edited) {
         entries.extend(edited_entry(edited, input.now));
@@ -175,7 +175,7 @@ fn new_record(input: &Input<'_>, policy: &Policy, cause: Cause) -> Record {
     let body = policy.render();
     let sha256 = Sha256Digest::of(body.as_bytes());
     let previous = [
-        lost_id(input),
+        lost_ids(input).max(),
         before.map(|p| &p.current.id),
         before.and_then(|p| p.announced.as_ref()).map(|a| &a.id),
     ]
@@ -283,7 +283,12 @@ fn update(input: &Input<'_>, record: &Record) -> Decided {
     publication.owner = input.owner.clone();
     publication.dns = dns_state(input, Some(&record.publication));
     publication.adopted_mode = adopted_mode(input, Some(&record.publication));
-    publication.retiring = None;
+    if publication.retiring.take().is_some() {
+        // Its TXT record may be gone: writing it again is a publication, no repair.
+        if let Some(announced) = &mut publication.announced {
+            announced.confirmed_at = None;
+        }
+    }
     publication.retired = false;
     if let Some(adopted) = input.adopted {
         let known = |e: &LedgerEntry| e.id == adopted.id && e.sha256 == Some(adopted.sha256);
@@ -421,6 +426,11 @@ mod tests {
         assert!(record.publication.current.id.as_str() > lost);
         let worst = &record.publication.ledger[0];
         assert_eq!((worst.mode, worst.max_age), (Mode::Enforce, MaxAge::MAX));
+        assert_eq!(
+            world.decide(Some(&record), Some(&txt)),
+            Decided::Keep,
+            "the old id is lost once only, though DNS shows it until the new one is out"
+        );
     }
 
     #[test]

@@ -63,6 +63,10 @@ pub struct ControllerSettings {
     pub endpoints: Vec<SocketAddr>,
     /// Where it writes DNS records to, if not to BIND itself.
     pub probe_seconds: u32,
+    /// Networks that may be probed although they are not public.
+    pub allow_targets: Vec<String>,
+    /// Detours of the public URLs: by default all of them to the front.
+    pub connect_to: Vec<String>,
     /// Further flags.
     pub flags: Vec<String>,
 }
@@ -240,6 +244,8 @@ impl World {
             kubeconfig: self.api.kubeconfig(),
             endpoints: endpoints.to_vec(),
             probe_seconds: 2,
+            allow_targets: vec!["127.0.0.0/8".to_owned()],
+            connect_to: vec![format!("::{}", host_and_port(self.front.address()))],
             flags: Vec::new(),
         }
     }
@@ -261,11 +267,15 @@ impl World {
             format!("--admin-listen={admin}"),
             format!("--identity={}", settings.name),
             format!("--resolver={}", self.dns),
-            format!("--connect-to=::{}", host_and_port(self.front.address())),
             format!("--ca-file={}", self.front.ca_file().display()),
-            "--allow-target=127.0.0.0/8".to_owned(),
             format!("--probe-interval={}", settings.probe_seconds),
         ];
+        for range in &settings.allow_targets {
+            args.push(format!("--allow-target={range}"));
+        }
+        for detour in &settings.connect_to {
+            args.push(format!("--connect-to={detour}"));
+        }
         for zone in &self.zones {
             args.push(format!("--authoritative={zone}={}", self.dns));
         }
@@ -565,6 +575,11 @@ pub fn policy_host(domain: &str) -> String {
 pub fn id_in(text: &str) -> Option<String> {
     let rest = text.split("id=").nth(1)?;
     Some(rest.split(';').next()?.to_owned())
+}
+
+/// The message of a condition; empty where that is not there.
+pub fn message<'a>(status: &'a MtaStsPolicyStatus, type_: &str) -> &'a str {
+    find(status, type_).map_or("", |condition| &condition.message)
 }
 
 /// A condition of a status.

@@ -17,7 +17,7 @@ use super::context::Context;
 use super::error::Error;
 use super::events;
 use super::findings::findings;
-use super::report::Report;
+use super::report::{Hold, Report};
 use crate::api::condition::Reason;
 use crate::api::{
     Condition, ConditionStatus, ConditionType, FIELD_MANAGER, MtaStsPolicy, MtaStsPolicyStatus,
@@ -132,6 +132,8 @@ fn measure(context: &Context, report: &Report, status: &MtaStsPolicyStatus) {
     context
         .metrics
         .policy(domain, ready, announced.map(|a| &a.id));
+    let drifting = matches!(report.hold, Some(Hold::Drift(_)));
+    context.metrics.drifting(domain, drifting);
     let not_after = match report.seen.as_ref().map(|seen| &seen.public) {
         Some(Public::Answers(answers)) => answers.iter().filter_map(|a| a.not_after).min(),
         _ => None,
