@@ -19,7 +19,11 @@ openssl openssl
 setsid util-linux
 '
 test=$quickstart'
+ip iproute2
 nsupdate bind9-dnsutils
+pip3 python3-pip
+postfix postfix
+unshare util-linux
 '
 
 root=()   # the way to become root, where that is needed
@@ -60,8 +64,13 @@ install() {
         "${root[@]}" chmod 755 $policy
     fi
     local apt=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300)
+    # Postfix without a configuration of the system's: it does not start at the next boot either.
+    if [[ " $* " = *" postfix "* ]] && command -v debconf-set-selections > /dev/null; then
+        echo 'postfix postfix/main_mailer_type select No configuration' | "${root[@]}" debconf-set-selections
+    fi
     "${apt[@]}" update > /dev/null || echo "debian-packages: the package lists could not be refreshed; going on with those that are here" >&2
-    "${apt[@]}" install --no-install-recommends "$@" > /dev/null || die "apt-get could not install $*"
+    # A mail server that is here already is not thrown out for Postfix.
+    "${apt[@]}" install --no-install-recommends --no-remove "$@" > /dev/null || die "apt-get could not install $*"
 }
 
 die() { echo "debian-packages: $*" >&2; exit 1; }

@@ -73,6 +73,7 @@ pub struct MtaStsPolicySpec {
     /// What senders do when an MX fails: testing (deliver and report; the default), enforce
     /// (do not deliver), or none (as if there were no policy).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::mode")]
     pub mode: Option<Mode>,
 
     /// MX hosts that may receive: host names, or *. and a host name, where the * stands for

@@ -103,7 +103,7 @@ impl Metrics {
         );
         r.register_with_unit(
             "publish_step_duration",
-            "From the decision to the end of each step of a publication",
+            "Until each step of a publication was done: served and confirmed from the decision, txt from its announcement",
             Unit::Seconds,
             self.steps.clone(),
         );
@@ -242,6 +242,20 @@ impl Metrics {
             family.remove(&label);
         }
     }
+}
+
+/// The text of `/metrics` with one series of each metric, for the page that lists them.
+#[doc(hidden)]
+pub fn sample(domain: &Domain, id: &PolicyId) -> Registry {
+    let metrics = Metrics::new();
+    metrics.reconciled("ok");
+    metrics.step("served", Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
+    metrics.provider_call("read", &Ok(()));
+    metrics.policy(domain, true, Some(id));
+    metrics.certificate(domain, Some(Timestamp::UNIX_EPOCH));
+    metrics.retiring(domain, true);
+    metrics.orphaned(domain, true);
+    metrics.registry()
 }
 
 fn domain_label(domain: &Domain) -> DomainLabel {

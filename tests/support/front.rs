@@ -88,7 +88,7 @@ pub struct Front {
     config: Mutex<Configuration>,
     ca: TestCa,
     untrusted_ca: TestCa,
-    port: u16,
+    address: SocketAddr,
     control_port: u16,
     state: TempDir,
 }
@@ -102,12 +102,17 @@ struct Configuration {
 impl Front {
     /// Starts a front without hosts; [`set`](Self::set) adds them.
     pub async fn start() -> Self {
+        Self::start_on(loopback(free_port())).await
+    }
+
+    /// The same on an address of the caller's choice.
+    pub async fn start_on(address: SocketAddr) -> Self {
         let front = Self {
             nginx: Mutex::new(None),
             config: Mutex::default(),
             ca: TestCa::new("test front"),
             untrusted_ca: TestCa::new("nobody trusts this"),
-            port: free_port(),
+            address,
             control_port: free_port(),
             state: keeper::folder("front"),
         };
@@ -160,7 +165,7 @@ impl Front {
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        loopback(self.port)
+        self.address
     }
 
     /// The value of `--connect-to` that leads clients of `host` here.

@@ -294,7 +294,7 @@ fn write_credentials(state: &Path, ca: &TestCa, admin_token: &str) {
 }
 
 /// The folder with etcd and kube-apiserver; the script builds them if need be.
-fn assets() -> PathBuf {
+pub fn assets() -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/k8s-assets.sh");
     let output = Command::new(&script)
         .output()

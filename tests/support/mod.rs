@@ -10,6 +10,9 @@
 //! | [`dns_proxy::DnsProxy`] | the same before a DNS server, for dynamic updates |
 //! | [`process::Process`] | any program, our own too: its log, its signals |
 //! | [`chronicle::Chronicle`] | keeps every version of every record |
+//! | [`netns`] | a network of the test's own, with ports 25, 53 and 443 |
+//! | [`peers`] | MTA-STS readers that others wrote, as judges |
+//! | [`postfix::Postfix`] | Postfix, as a domain's MX and as a sender |
 //! | [`wait`] | waiting for a condition, never for a fixed time |
 //!
 //! A test file says `mod support;` and takes what it needs.
@@ -36,7 +39,10 @@ pub mod http;
 pub mod interfere;
 pub mod keeper;
 pub mod kube;
+pub mod netns;
+pub mod peers;
 pub mod ports;
+pub mod postfix;
 pub mod process;
 pub mod tls;
 pub mod wait;

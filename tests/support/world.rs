@@ -78,11 +78,16 @@ impl World {
 
     /// Starts the parts with these zones. All are dynamic.
     pub async fn with_zones(zones: Vec<Zone>) -> Self {
+        let front = Front::start().await;
+        let bind = Bind::start(&zones, &[KEY]);
+        Self::with_parts(front, bind, zones).await
+    }
+
+    /// Starts an API server beside a front and a BIND that the caller started with [`KEY`].
+    pub async fn with_parts(front: Front, bind: Bind, zones: Vec<Zone>) -> Self {
         let api = ApiServer::start().await;
         api.install_crds().await;
         let client = api.client().await;
-        let front = Front::start().await;
-        let bind = Bind::start(&zones, &[KEY]);
         let world = Self {
             dns: bind.address(),
             zones: zones.into_iter().map(|zone| zone.name).collect(),

@@ -1,0 +1,157 @@
+//! Readers of MTA-STS policies that others wrote, as judges of what we publish.
+
+use super::keeper;
+use super::process::Process;
+use super::wait::eventually;
+use serde::Deserialize;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+const START: Duration = Duration::from_secs(30);
+
+/// A program that reads policies as a sending mail server does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// What Postfix is told policies by.
+    PostfixMtaStsResolver,
+    /// The library of the maddy mail server.
+    GoMtasts,
+    /// A checker for administrators; its warnings count as refusals.
+    Checkdmarc,
+}
+
+/// All of them.
+pub const READERS: [Reader; 3] = [
+    Reader::PostfixMtaStsResolver,
+    Reader::GoMtasts,
+    Reader::Checkdmarc,
+];
+
+/// What a reader understood.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Understood {
+    pub id: String,
+    pub mode: String,
+    pub max_age: u32,
+    pub mx: Vec<String>,
+}
+
+/// The installed readers. They use the system's resolver and the ports that the RFC says, so they
+/// need a [network of their own](super::netns).
+pub struct Peers {
+    folder: PathBuf,
+    ca_file: PathBuf,
+}
+
+impl Peers {
+    /// Finds or installs them (which needs the network). They trust the certificates in `ca_file`
+    /// alone.
+    pub fn get(ca_file: PathBuf) -> Self {
+        Self {
+            folder: folder(),
+            ca_file,
+        }
+    }
+
+    /// Asks one for a domain's policy; gives what it complains about if it does not accept it.
+    pub fn read(&self, reader: Reader, domain: &str) -> Result<Understood, String> {
+        let mut command = match reader {
+            Reader::GoMtasts => self.command(self.folder.join("go-mtasts")),
+            Reader::PostfixMtaStsResolver => self.python_reader("postfix-mta-sts-resolver"),
+            Reader::Checkdmarc => self.python_reader("checkdmarc"),
+        };
+        let output = command.arg(domain).output().expect("the reader starts");
+        if !output.status.success() {
+            return Err(format!(
+                "{reader:?} says {}",
+                String::from_utf8_lossy(&output.stderr)
+            ));
+        }
+        serde_json::from_slice(&output.stdout).map_err(|why| format!("{reader:?}: {why}"))
+    }
+
+    /// Starts the daemon that tells Postfix policies, at `address`. It asks DNS before each answer,
+    /// as it always does for a policy that it has had for a minute.
+    pub async fn daemon(&self, address: SocketAddr) -> Daemon {
+        let folder = keeper::folder("mta-sts-daemon");
+        let config = folder.path().join("config.yml");
+        fs::write(
+            &config,
+            format!(
+                "host: {}\nport: {}\ncache_grace: 0\n\
+                 cache: {{type: internal, options: {{cache_size: 100}}}}\n\
+                 default_zone: {{strict_testing: false, timeout: 20}}\n",
+                address.ip(),
+                address.port()
+            ),
+        )
+        .unwrap();
+        let mut command = self.python("bin/mta-sts-daemon");
+        command.arg("-c").arg(&config);
+        let log = folder.path().join("log");
+        let process = Process::start("mta-sts-daemon", &mut command, &log);
+        eventually("mta-sts-daemon listens", START, async || {
+            process.assert_alive();
+            TcpStream::connect(address).await.map(drop)
+        })
+        .await;
+        Daemon {
+            process,
+            _folder: folder,
+        }
+    }
+
+    fn python_reader(&self, name: &str) -> Command {
+        let mut command = self.python("read_policy.py");
+        command.arg(name);
+        command
+    }
+
+    fn python(&self, script: &str) -> Command {
+        let modules = self.folder.join("python");
+        let mut command = self.command(PathBuf::from("python3"));
+        command
+            .arg(modules.join(script))
+            .env("PYTHONPATH", modules)
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+        command
+    }
+
+    /// With the test CA, and with no proxy that the environment may name.
+    fn command(&self, program: PathBuf) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", "/nonexistent")
+            .env("SSL_CERT_FILE", &self.ca_file)
+            .env("REQUESTS_CA_BUNDLE", &self.ca_file);
+        command
+    }
+}
+
+/// A running postfix-mta-sts-resolver.
+pub struct Daemon {
+    pub process: Process,
+    _folder: TempDir,
+}
+
+/// Where the readers are; they are installed if need be.
+pub fn folder() -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/peers.sh");
+    let output = Command::new(&script)
+        .output()
+        .expect("tools/peers.sh starts");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let stdout = String::from_utf8(output.stdout).expect("a path");
+    PathBuf::from(stdout.lines().last().expect("the script prints a path"))
+}
