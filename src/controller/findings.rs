@@ -299,6 +299,15 @@ fn conflicts(report: &Report, findings: &mut Vec<Finding>) {
             .with_evidence(found)
             .with_remedy("remove it, or set spec.dns.adopt: true to take it over"),
         ),
+        Some(Hold::Drift(found)) => findings.push(
+            Finding::new(
+                Code::DnsConflict,
+                &domain.sts_record_name(),
+                "somebody else changes the TXT record again and again, and it is no longer repaired",
+            )
+            .with_evidence(found)
+            .with_remedy("find the other writer: a second operator, external-dns, a zone file"),
+        ),
         Some(Hold::WildcardShadowed(mx)) => findings.push(
             Finding::new(
                 Code::MxWildcardShadowed,

@@ -156,7 +156,6 @@ pub(super) fn provider_hold(error: &ProviderError) -> Hold {
         ProviderError::ServerPrivate { .. } | ProviderError::ZoneNotAllowed { .. } => {
             Reason::NotAllowed
         }
-        ProviderError::Gone(_) => Reason::ProviderNotFound,
         ProviderError::Dns(DnsError::BadTime { .. }) => Reason::ClockSkew,
         ProviderError::Dns(
             DnsError::NoZone { .. }

@@ -60,6 +60,7 @@ pub(super) struct Metrics {
     steps: Family<StepLabel, Histogram, fn() -> Histogram>,
     provider_calls: Family<CallLabels, Counter>,
     ready: Family<DomainLabel, Gauge>,
+    healthy: Family<DomainLabel, Gauge>,
     policy: Family<IdLabels, Gauge>,
     certificate: Family<DomainLabel, Gauge>,
     announced: Arc<Mutex<HashMap<Domain, PolicyId>>>,
@@ -83,6 +84,7 @@ impl Metrics {
             steps: Family::new_with_constructor(buckets as fn() -> Histogram),
             provider_calls: Family::default(),
             ready: Family::default(),
+            healthy: Family::default(),
             policy: Family::default(),
             certificate: Family::default(),
             announced: Arc::default(),
@@ -118,6 +120,11 @@ impl Metrics {
             "policy_ready",
             "1 if the policy's condition Ready is True",
             self.ready.clone(),
+        );
+        r.register(
+            "policy_healthy",
+            "1 if the policy's condition Healthy is True",
+            self.healthy.clone(),
         );
         r.register(
             "policy_info",
@@ -186,6 +193,20 @@ impl Metrics {
         self.announced(domain, id);
     }
 
+    pub(super) fn healthy(&self, domain: &Domain, healthy: bool) {
+        let label = domain_label(domain);
+        self.healthy.get_or_create(&label).set(i64::from(healthy));
+    }
+
+    /// The object that has a domain is not accepted any more. A domain that never was published
+    /// gets no series by it.
+    pub(super) fn not_accepted(&self, domain: &Domain) {
+        let label = domain_label(domain);
+        if self.ready.get(&label).is_some() {
+            self.ready.get_or_create(&label).set(0);
+        }
+    }
+
     /// One series a domain: that of an older id goes.
     fn announced(&self, domain: &Domain, id: Option<&PolicyId>) {
         let labels = |id: &PolicyId| IdLabels {
@@ -246,6 +267,7 @@ impl Metrics {
         self.announced(domain, None);
         for family in [
             &self.ready,
+            &self.healthy,
             &self.certificate,
             &self.retiring,
             &self.orphaned,
@@ -264,6 +286,7 @@ pub fn sample(domain: &Domain, id: &PolicyId) -> Registry {
     metrics.step("served", Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
     metrics.provider_call("read", &Ok(()));
     metrics.policy(domain, true, Some(id));
+    metrics.healthy(domain, true);
     metrics.certificate(domain, Some(Timestamp::UNIX_EPOCH));
     metrics.retiring(domain, true);
     metrics.orphaned(domain, true);

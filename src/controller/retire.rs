@@ -119,7 +119,7 @@ fn end_of_ttl(publication: &Publication, gone_at: Timestamp) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
-/// What stands in the provider's zone; `None` where records are set by hand.
+/// What stands in the provider's zone; `None` where records are set by hand, or have to be.
 async fn view(context: &Context, publication: &Publication) -> Option<Result<View, ProviderError>> {
     let key = publication.dns.provider.clone()?;
     let found = match &key.namespace {
@@ -127,8 +127,11 @@ async fn view(context: &Context, publication: &Publication) -> Option<Result<Vie
             .map(|spec| (spec.rfc2136, spec.zones)),
         None => cluster_spec(&context.caches, &key.name).map(|spec| (spec.rfc2136, spec.zones)),
     };
+    // Without its provider object a domain is retired as if its records were set by hand: it is
+    // served until somebody has taken the TXT record away.
     let Ok((spec, zones)) = found else {
-        return Some(Err(ProviderError::Gone(key.name)));
+        tracing::warn!(domain = %publication.domain, provider = key.name, "the provider of a retiring domain is gone: remove its TXT and address records by hand");
+        return None;
     };
     let access = Access { key, spec, zones };
     let domain = &publication.domain;

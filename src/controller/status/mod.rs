@@ -107,7 +107,11 @@ fn measure(context: &Context, report: &Report, status: &MtaStsPolicyStatus) {
     let Some(domain) = &report.domain else {
         return;
     };
-    if report.rejected.is_some() {
+    if let Some(rejected) = &report.rejected {
+        // Of a domain that another object owns that one's series tell.
+        if rejected.reason != Reason::DomainConflict {
+            context.metrics.not_accepted(domain);
+        }
         return;
     }
     let announced = report
@@ -118,6 +122,9 @@ fn measure(context: &Context, report: &Report, status: &MtaStsPolicyStatus) {
     context
         .metrics
         .policy(domain, ready, announced.map(|a| &a.id));
+    context
+        .metrics
+        .healthy(domain, is_true(status, ConditionType::Healthy));
     let drifting = matches!(report.hold, Some(Hold::Drift(_)));
     context.metrics.drifting(domain, drifting);
     let not_after = match report.seen.as_ref().map(|seen| &seen.public) {
