@@ -18,6 +18,7 @@ mod hold;
 mod ingress;
 pub mod lease;
 pub mod metrics;
+mod object_status;
 mod observe;
 mod providers;
 mod reconcile;

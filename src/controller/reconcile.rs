@@ -18,14 +18,15 @@ use super::hold::{hold, provider_hold, sharers};
 use super::observe::{self, DnsSeen};
 use super::records::{Content, Stored};
 use super::report::Report;
+use super::spec::unreadable;
 use super::steps::{Due, note_fresh};
-use super::{events, finalize, ingress, status};
+use super::{events, finalize, ingress, object_status, status};
 use crate::api::MtaStsPolicy;
 use crate::api::condition::Reason;
 use crate::clock;
 use crate::lifecycle::Record;
 use crate::lifecycle::decide::{Cause, Decided, Edited, Input, decide};
-use crate::lifecycle::observation::{AddressState, printable};
+use crate::lifecycle::observation::AddressState;
 use crate::lifecycle::publish;
 use crate::lifecycle::txt::TxtSet;
 use crate::limits;
@@ -51,27 +52,34 @@ pub(super) async fn reconcile(
     }
     let result = match &object.0 {
         Ok(policy) => publish_policy(&context, policy).await,
-        Err(invalid) => {
-            let report = Report {
-                rejected: Some(Rejected {
-                    reason: Reason::InvalidSpec,
-                    message: format!(
-                        "the object cannot be read: {}; compare it with kubectl explain mtastspolicy.spec",
-                        printable(invalid.error.as_bytes())
-                    ),
-                    findings: Vec::new(),
-                }),
-                ..Report::default()
-            };
-            status::write(&context, &*object, None, &report).await?;
-            Ok(Action::requeue(Duration::from_secs(300)))
-        }
+        Err(invalid) => refuse_unreadable(&context, &object, &invalid.error).await,
     };
     context.metrics.reconciled(match &result {
         Ok(_) => "ok",
         Err(error) => error.label(),
     });
     result
+}
+
+/// An object that does not fit its type: what was published for it stays.
+async fn refuse_unreadable(
+    context: &Context,
+    object: &GuardedPolicy,
+    error: &str,
+) -> Result<Action, Error> {
+    let report = Report {
+        rejected: Some(Rejected::new(
+            Reason::InvalidSpec,
+            format!(
+                "{}; compare it with kubectl explain mtastspolicy.spec",
+                unreadable(error)
+            ),
+        )),
+        ..Report::default()
+    };
+    let known = object_status::read::<MtaStsPolicy, _>(context, object).await?;
+    status::write(context, object, known.as_ref(), &report).await?;
+    Ok(Action::requeue(Duration::from_secs(300)))
 }
 
 /// What to do after a reconcile that failed.

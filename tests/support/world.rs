@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Secret};
 use k8s_openapi::api::networking::v1::IngressClass;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::core::{ApiResource, DynamicObject};
 use kube::{Client, ResourceExt};
 use mta_sts_operator::api::{
     ClusterDnsProvider, Condition, DnsProvider, MtaStsPolicy, MtaStsPolicyStatus,
@@ -447,61 +449,82 @@ impl World {
         Observer::start(self, domain, endpoints, pause)
     }
 
-    /// Stores an object as it would have been stored before the rules existed: with the CRD's
-    /// validation taken away for a moment.
-    pub async fn store_unchecked(&self, namespace: &str, object: Value) -> MtaStsPolicy {
-        let crds = Api::<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>::all(self.client.clone());
-        let name = "mtastspolicies.mta-sts.dev";
-        let good = crds.get(name).await.unwrap();
+    /// Stores an object of ours as it would have been stored before the rules existed: with the
+    /// CRD's validation taken away for a moment.
+    pub async fn store_unchecked(&self, namespace: &str, object: Value) {
+        let crds = Api::<CustomResourceDefinition>::all(self.client.clone());
+        let kind = object["kind"].as_str().unwrap();
+        let all = crds.list(&Default::default()).await.unwrap();
+        let good = all.into_iter().find(|crd| crd.spec.names.kind == kind);
+        let good = good.expect("one of our kinds");
+        let name = good.name_any();
         let mut open = serde_json::to_value(&good).unwrap();
-        open["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"] = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true,
-                "properties": {"domain": {"type": "string"}}});
+        // The domain is a selectable field, so that it has to stay.
+        open["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"] = json!({
+            "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+            "properties": {"domain": {"type": "string"}}});
         open["metadata"]["managedFields"] = Value::Null;
-        let replaced = crds
-            .replace(
-                name,
-                &PostParams::default(),
-                &serde_json::from_value(open).unwrap(),
-            )
-            .await
-            .unwrap();
-        let stored = eventually("the object is stored", SOON, async || {
-            self.try_apply_dynamic(namespace, &object).await
+        let open = serde_json::from_value(open).unwrap();
+        let replaced = crds.replace(&name, &PostParams::default(), &open).await;
+        let api = self.dynamic(namespace, kind);
+        // A merge patch, since apply wants both versions to fit the schema of the moment.
+        let object_name = object["metadata"]["name"].as_str().unwrap();
+        eventually("the object is stored", SOON, async || {
+            let parsed = serde_json::from_value::<DynamicObject>(object.clone()).unwrap();
+            match api.create(&PostParams::default(), &parsed).await {
+                Err(kube::Error::Api(status)) if status.code == 409 => {
+                    let params = PatchParams::default();
+                    let patch = Patch::Merge(&object);
+                    api.patch(object_name, &params, &patch).await.map(drop)
+                }
+                other => other.map(drop),
+            }
         })
         .await;
         let mut back = good.clone();
-        back.metadata.resource_version = replaced.metadata.resource_version;
-        crds.replace(name, &PostParams::default(), &back)
+        back.metadata.resource_version = replaced.unwrap().metadata.resource_version;
+        crds.replace(&name, &PostParams::default(), &back)
             .await
             .unwrap();
-        stored
+        self.rules_are_back(&api, &object).await;
     }
 
-    async fn try_apply_dynamic(
-        &self,
-        namespace: &str,
-        object: &Value,
-    ) -> Result<MtaStsPolicy, String> {
-        let resource = kube::core::ApiResource::erase::<MtaStsPolicy>(&());
-        let api = Api::<kube::core::DynamicObject>::namespaced_with(
-            self.client.clone(),
-            namespace,
-            &resource,
-        );
-        let name = object["metadata"]["name"].as_str().unwrap();
-        let params = PatchParams::apply("test").force();
-        let stored = api
-            .patch(name, &params, &Patch::Apply(object))
-            .await
-            .map_err(|error| error.to_string())?;
-        // What cannot be read as our type is given back as far as it can.
-        let mut value = serde_json::to_value(&stored).unwrap();
-        let meta = value["metadata"].take();
-        Ok(MtaStsPolicy {
-            metadata: serde_json::from_value(meta).unwrap(),
-            spec: serde_json::from_value(json!({"domain": "stored.example"})).unwrap(),
-            status: None,
+    /// The API server takes a moment to follow a changed CRD.
+    async fn rules_are_back(&self, api: &Api<DynamicObject>, like: &Value) {
+        let mut wrong = like.clone();
+        wrong["metadata"] = json!({"name": "a-trial"});
+        wrong["spec"] = json!({"domain": "Wrong", "rfc2136": 5});
+        let wrong: DynamicObject = serde_json::from_value(wrong).unwrap();
+        let trial = PostParams {
+            dry_run: true,
+            ..PostParams::default()
+        };
+        eventually("the rules hold again", SOON, async || {
+            match api.create(&trial, &wrong).await {
+                Err(kube::Error::Api(status)) if status.code == 422 => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
         })
+        .await;
+    }
+
+    /// Objects of one of our kinds, also those that our types cannot hold.
+    pub fn dynamic(&self, namespace: &str, kind: &str) -> Api<DynamicObject> {
+        let client = self.client.clone();
+        match kind {
+            "MtaStsPolicy" => {
+                let resource = ApiResource::erase::<MtaStsPolicy>(&());
+                Api::namespaced_with(client, namespace, &resource)
+            }
+            "DnsProvider" => {
+                let resource = ApiResource::erase::<DnsProvider>(&());
+                Api::namespaced_with(client, namespace, &resource)
+            }
+            "ClusterDnsProvider" => {
+                Api::all_with(client, &ApiResource::erase::<ClusterDnsProvider>(&()))
+            }
+            other => panic!("{other} is none of our kinds"),
+        }
     }
 }
 
