@@ -164,6 +164,10 @@ pub const RECONCILE_PASSES: usize = 12;
 /// Reconciles at once: each is a few small lookups, and a slow domain must delay nobody.
 pub const RECONCILES: u16 = 32;
 
+/// How long a retiring domain waits for another object that claims it: a reconcile takes a
+/// second, and a busy API server a few.
+pub const TAKEOVER_TIME: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
+
 /// Policy-server endpoints that are asked: far above any sensible number of replicas.
 pub const ENDPOINTS: usize = 64;
 
@@ -194,6 +198,16 @@ pub const SPEC_ANNOTATION_BYTES: usize = 1024;
 
 /// Most zones of a provider object; who has more writes `*`.
 pub const PROVIDER_ZONES: usize = 100;
+
+/// Objects of which it is remembered that something was told about them. They are rare; beyond
+/// that one Event too many does no harm.
+pub const TOLD_OBJECTS: usize = 1024;
+
+/// Longest text of a finding: what is wrong, with a name or two within it, fits several times.
+pub const FINDING_TEXT_CHARACTERS: usize = 1024;
+
+/// Longest text of one field in the log: a chain of causes with names of 253 characters fits.
+pub const LOG_FIELD_CHARACTERS: usize = 2048;
 
 /// TTL of a record set that is removed: it is never seen, but a change carries one.
 pub const RETIRED_TTL: u32 = 300;

@@ -108,9 +108,9 @@ macro_rules! reasons {
 }
 
 reasons! {
-    Accepted: "The spec is valid and this object owns the domain.",
+    Accepted: "The spec is valid and this object owns the domain. Of a DNS provider: the service answers and takes the credentials.",
     InvalidSpec: "A field is wrong; the message says which and what to write. Nothing that was published is changed.",
-    DomainConflict: "Another object owns the domain, its parent or a domain below it.",
+    DomainConflict: "Another object owns the domain, its parent or a domain below it, or has its TXT record at the same CNAME target.",
     NotAllowed: "The DNS provider may not be used from this namespace or for this domain.",
     ProviderNotFound: "The DNS provider that the spec names does not exist, or its own spec is not valid.",
     HostingNotFound: "The spec names no hosting, the operator has no default, and the cluster has no default IngressClass.",
@@ -123,7 +123,7 @@ reasons! {
     EndpointUnreachable: "A policy-server endpoint does not answer.",
     AddressPending: "The address record of the policy host is not yet at all authoritative servers, or its old one may still be cached.",
     AddressUnknown: "The address of the policy host is not known: the Ingress has none yet, and spec.hosting.address gives none.",
-    HostUnresolved: "mta-sts.<domain> has no address.",
+    HostUnresolved: "mta-sts.<domain> has no address, or could not be looked up.",
     HostUnreachable: "An address of the policy host does not answer.",
     WrongStatus: "The public URL does not answer with status 200.",
     WrongBody: "The public URL serves other bytes.",
@@ -132,7 +132,6 @@ reasons! {
     IngressRefused: "The Ingress was refused by the API server or an admission webhook.",
     Cached: "A cache in front of the policy host may still hold the old body.",
     PrivateAddress: "An address of the policy host is private: the world cannot reach it, and it is not dialled.",
-    RecordUnreadable: "The record of the domain was edited by hand and cannot be read.",
     Valid: "The certificate is valid for the policy host on every address.",
     Expired: "A certificate of the policy host is past its date.",
     Expiring: "The certificate ends soon.",
@@ -141,7 +140,7 @@ reasons! {
     IncompleteChain: "A server does not send its intermediate certificate.",
     HandshakeFailed: "TLS could not be set up with the policy host.",
     NotChecked: "The operator is set not to look at the public URL.",
-    Published: "All authoritative servers show the record.",
+    Published: "All authoritative servers show the record. Of Ready: the policy is served as well.",
     WaitingForHost: "The record waits until the new body is proved to be out.",
     Foreign: "A record that this operator did not write stands where ours belongs.",
     WildcardShadowed: "Writing below the domain would hide the wildcard that its MX comes from, and stop its mail.",
@@ -157,12 +156,11 @@ reasons! {
     Uncovered: "A live MX matches no pattern.",
     NoMx: "The domain has no MX record; mail goes to its own address.",
     NullMx: "The domain accepts no mail (null MX).",
-    LookupFailed: "The MX records could not be looked up.",
+    LookupFailed: "The DNS could not be asked: for the MX records, or for what the authoritative servers show.",
     Healthy: "There is no error-level finding about what is published.",
     Unhealthy: "There is an error-level finding. The condition Healthy carries its code in place of this word: mx-uncovered is MxUncovered.",
     Suspended: "spec.suspend is set: everything is left as it is.",
     Progressing: "Work is going on.",
-    Stalled: "Nothing will change until somebody acts.",
 }
 
 impl fmt::Display for Reason {

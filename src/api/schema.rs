@@ -41,7 +41,7 @@ pub(super) fn domain(_: &mut SchemaGenerator) -> Schema {
 
 /// `spec.mode`: written out, since the type's own description would hide the field's.
 pub(super) fn mode(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "enum": ["testing", "enforce", "none"]})
+    json_schema!({"type": "string", "enum": ["enforce", "testing", "none"]})
 }
 
 /// `spec.mx`

@@ -15,8 +15,10 @@ use serde::de::DeserializeOwned;
 
 use super::records::cached_publication;
 use crate::api::{ClusterDnsProvider, ConditionType, DnsProvider, MtaStsPolicy};
+use crate::lifecycle::names::object_name;
 use crate::lifecycle::ownership::Holding;
 use crate::lifecycle::record::{DOMAIN_ANNOTATION, RECORD_ROLE, ROLE_LABEL};
+use crate::protocol::Domain;
 
 /// A policy that may not parse: it must not stop the watch of the others.
 pub(super) type GuardedPolicy = DeserializeGuard<MtaStsPolicy>;
@@ -42,6 +44,8 @@ pub(super) struct Caches {
 pub(super) struct Triggers {
     /// Policies to look at.
     pub(super) policies: mpsc::UnboundedReceiver<PolicyRef>,
+    /// Records to look at: their object came, changed or went.
+    pub(super) records: mpsc::UnboundedReceiver<ObjectRef<ConfigMap>>,
 }
 
 /// The streams that feed the controllers themselves.
@@ -175,6 +179,20 @@ pub(super) fn start(
     follow("namespaces", namespace_stream, |_| {});
     follow("ingress classes", class_stream, move |_| tell.unready());
 
+    let (to_records, from_records) = mpsc::unbounded();
+    let own = namespace.to_owned();
+    // Before the filter: an object that goes without its finalizer has changed in nothing.
+    let policy_stream = policy_stream.inspect(move |event| {
+        let policy = event
+            .as_ref()
+            .ok()
+            .and_then(|policy| policy.0.as_ref().ok());
+        if let Some(domain) = policy.and_then(|policy| Domain::parse(&policy.spec.domain).ok()) {
+            let record = ObjectRef::new(&object_name(&domain)).within(&own);
+            // The receiver ends with the process.
+            let _ = to_records.unbounded_send(record);
+        }
+    });
     let relevant = predicates::generation.combine(predicates::annotations);
     let streams = Streams {
         policies: policy_stream
@@ -189,6 +207,7 @@ pub(super) fn start(
     };
     let triggers = Triggers {
         policies: from_policies,
+        records: from_records,
     };
     (caches, triggers, streams)
 }

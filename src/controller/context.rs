@@ -53,6 +53,8 @@ impl Context {
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     domains: Mutex<HashMap<Domain, DomainMemory>>,
+    /// Objects that something was told about, by uid, each with its generation then.
+    told: Mutex<HashMap<String, Option<i64>>>,
 }
 
 /// What is remembered of one domain.
@@ -73,6 +75,15 @@ impl Memory {
     pub(super) fn of<T>(&self, domain: &Domain, act: impl FnOnce(&mut DomainMemory) -> T) -> T {
         let mut domains = self.domains.lock().unwrap_or_else(PoisonError::into_inner);
         act(domains.entry(domain.clone()).or_default())
+    }
+
+    /// Whether nothing was told yet about this generation of an object; from now on it was.
+    pub(super) fn is_new(&self, uid: &str, generation: Option<i64>) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() >= limits::TOLD_OBJECTS {
+            told.clear();
+        }
+        told.insert(uid.to_owned(), generation) != Some(generation)
     }
 
     /// Forgets a domain.

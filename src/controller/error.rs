@@ -40,6 +40,12 @@ impl Error {
         }
     }
 
+    /// Whether the API server refused an object as invalid.
+    pub(super) fn is_invalid(&self) -> bool {
+        let Self::Api(error) = self else { return false };
+        matches!(&**error, kube::Error::Api(status) if status.code == 422)
+    }
+
     /// How it goes on.
     pub(super) fn class(&self) -> ErrorClass {
         match self {

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::caches::GuardedPolicy;
 use super::context::Context;
 use super::error::Error;
+use super::object_status;
 use super::records::{Stored, cached_publication};
 use crate::api::{FIELD_MANAGER, FINALIZER, MtaStsPolicy};
 use crate::clock;
@@ -71,22 +72,44 @@ pub(super) async fn finish(context: &Context, object: &GuardedPolicy) -> Result<
         .filter(|f| *f != FINALIZER)
         .cloned()
         .collect();
-    set(context, object, &rest).await
+    match set(context, object, &rest).await {
+        Err(error) if error.is_invalid() => let_go(context, object, &rest).await,
+        result => result,
+    }
 }
 
-/// The domain of an object; of one that cannot be read, by its record.
+/// Takes the finalizer from an object that the API server lets nobody change, because a value of
+/// its spec has another type than the schema says: no rule that reads it can be evaluated. So the
+/// spec of the object, which is going anyway, is cut down to its domain in the same patch; else
+/// its namespace could never go.
+async fn let_go(
+    context: &Context,
+    object: &GuardedPolicy,
+    finalizers: &[String],
+) -> Result<(), Error> {
+    let spec = object_status::spec::<MtaStsPolicy>(context, object).await?;
+    let domain = spec.and_then(|spec| spec.get("domain").cloned());
+    let operations = json!([
+        {"op": "replace", "path": "/metadata/uid", "value": object.uid()},
+        {"op": "add", "path": "/metadata/finalizers", "value": finalizers},
+        {"op": "add", "path": "/spec", "value": {"domain": domain, "mode": "none"}},
+    ]);
+    object_status::change::<MtaStsPolicy>(context, object, operations).await
+}
+
+/// The domain of an object: that of its record, since a spec that was changed past the rules may
+/// have another one, or none that can be read.
 fn domain_of(context: &Context, object: &GuardedPolicy, owner: &Owner) -> Option<Domain> {
-    if let Ok(policy) = &object.0 {
-        return Domain::parse(&policy.spec.domain).ok();
-    }
-    context
-        .caches
-        .records
-        .state()
+    let records = context.caches.records.state();
+    let of_record = records
         .iter()
         .filter_map(|record| cached_publication(record))
         .find(|publication| publication.owner == *owner)
-        .map(|publication| publication.domain)
+        .map(|publication| publication.domain);
+    of_record.or_else(|| {
+        let policy = object.0.as_ref().ok()?;
+        Domain::parse(&policy.spec.domain).ok()
+    })
 }
 
 async fn mark_retiring(context: &Context, domain: &Domain, owner: &Owner) -> Result<(), Error> {

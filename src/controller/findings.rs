@@ -149,8 +149,8 @@ fn certificate(subject: &str, problem: CertificateProblem) -> Finding {
         ),
         CertificateProblem::IncompleteChain => (
             Code::HostTlsIncompleteChain,
-            "the intermediate certificate is not sent",
-            "let the front send the full chain",
+            "the certificate comes alone, and its issuer is no trusted root",
+            "let the front send the full chain, or give the root of a private CA to --ca-file",
         ),
         CertificateProblem::Handshake => (
             Code::HostTlsHandshake,

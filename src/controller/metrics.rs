@@ -66,6 +66,7 @@ pub(super) struct Metrics {
     retiring: Family<DomainLabel, Gauge>,
     orphaned: Family<DomainLabel, Gauge>,
     repairs: Counter,
+    drifting: Family<DomainLabel, Gauge>,
     leader: Gauge,
 }
 
@@ -88,6 +89,7 @@ impl Metrics {
             retiring: Family::default(),
             orphaned: Family::default(),
             repairs: Counter::default(),
+            drifting: Family::default(),
             leader: Gauge::default(),
         }
     }
@@ -103,7 +105,7 @@ impl Metrics {
         );
         r.register_with_unit(
             "publish_step_duration",
-            "From the decision to the end of each step of a publication",
+            "Until each step of a publication was done: served and confirmed from the decision, txt from its announcement",
             Unit::Seconds,
             self.steps.clone(),
         );
@@ -142,6 +144,11 @@ impl Metrics {
             "record_repairs",
             "TXT records that somebody else had changed and that were written again",
             self.repairs.clone(),
+        );
+        r.register(
+            "drifting",
+            "1 while somebody keeps changing the TXT record and it is no longer repaired",
+            self.drifting.clone(),
         );
         r.register(
             "leader",
@@ -225,6 +232,10 @@ impl Metrics {
         self.repairs.inc();
     }
 
+    pub(super) fn drifting(&self, domain: &Domain, drifting: bool) {
+        set_or_remove(&self.drifting, domain, drifting);
+    }
+
     pub(super) fn leader(&self, leader: bool) {
         self.leader.set(i64::from(leader));
     }
@@ -238,10 +249,26 @@ impl Metrics {
             &self.certificate,
             &self.retiring,
             &self.orphaned,
+            &self.drifting,
         ] {
             family.remove(&label);
         }
     }
+}
+
+/// The text of `/metrics` with one series of each metric, for the page that lists them.
+#[doc(hidden)]
+pub fn sample(domain: &Domain, id: &PolicyId) -> Registry {
+    let metrics = Metrics::new();
+    metrics.reconciled("ok");
+    metrics.step("served", Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
+    metrics.provider_call("read", &Ok(()));
+    metrics.policy(domain, true, Some(id));
+    metrics.certificate(domain, Some(Timestamp::UNIX_EPOCH));
+    metrics.retiring(domain, true);
+    metrics.orphaned(domain, true);
+    metrics.drifting(domain, true);
+    metrics.registry()
 }
 
 fn domain_label(domain: &Domain) -> DomainLabel {

@@ -6,6 +6,7 @@
 
 mod accept;
 mod address;
+mod adoption;
 mod caches;
 mod context;
 mod dns;
@@ -17,6 +18,7 @@ mod hold;
 mod ingress;
 pub mod lease;
 pub mod metrics;
+mod object_status;
 mod observe;
 mod providers;
 mod reconcile;

@@ -4,23 +4,21 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
-use kube::core::{DeserializeGuard, NamespaceResourceScope};
+use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
-use kube::{Api, Resource, ResourceExt};
+use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
-use serde_json::json;
 
 use super::context::Context;
 use super::dns::{self, Access};
 use super::error::{Error, ProviderError};
 use super::hold::provider_hold;
+use super::object_status::{self, Written};
 use super::report::Hold;
 use super::spec::{lint_cluster_spec, lint_provider_spec, unreadable};
 use crate::api::condition::Reason;
 use crate::api::{
-    ClusterDnsProvider, Condition, ConditionStatus, DnsProvider, DnsProviderStatus, FIELD_MANAGER,
-    Rfc2136Spec,
+    ClusterDnsProvider, Condition, ConditionStatus, DnsProvider, DnsProviderStatus, Rfc2136Spec,
 };
 use crate::clock;
 use crate::lifecycle::ProviderKey;
@@ -34,7 +32,6 @@ pub(super) trait ProviderObject:
     /// The first breach of the rules that the schema also has.
     fn fault(&self) -> Result<(), String>;
     fn status(&self) -> Option<&DnsProviderStatus>;
-    fn api(context: &Context, namespace: Option<&str>) -> Api<Self>;
 }
 
 impl ProviderObject for DnsProvider {
@@ -48,10 +45,6 @@ impl ProviderObject for DnsProvider {
 
     fn status(&self) -> Option<&DnsProviderStatus> {
         self.status.as_ref()
-    }
-
-    fn api(context: &Context, namespace: Option<&str>) -> Api<Self> {
-        namespaced(context, namespace)
     }
 }
 
@@ -67,17 +60,6 @@ impl ProviderObject for ClusterDnsProvider {
     fn status(&self) -> Option<&DnsProviderStatus> {
         self.status.as_ref()
     }
-
-    fn api(context: &Context, _: Option<&str>) -> Api<Self> {
-        Api::all(context.client.clone())
-    }
-}
-
-fn namespaced<K>(context: &Context, namespace: Option<&str>) -> Api<K>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-{
-    Api::namespaced(context.client.clone(), namespace.unwrap_or_default())
 }
 
 /// Looks at one provider object.
@@ -103,14 +85,28 @@ pub(super) async fn reconcile<K: ProviderObject>(
                 Ok(()) => check(&context, &access).await,
                 Err(fault) => Err((Reason::InvalidSpec, fault)),
             };
-            (outcome, provider.status())
+            (outcome, provider.status().cloned())
         }
-        Err(invalid) => (Err((Reason::InvalidSpec, unreadable(&invalid.error))), None),
+        Err(invalid) => {
+            let known = object_status::read::<K, _>(&context, &*object).await?;
+            (
+                Err((Reason::InvalidSpec, unreadable(&invalid.error))),
+                known,
+            )
+        }
     };
     let ready = outcome.is_ok();
-    let status = build(object.meta().generation, known, outcome, clock::now());
-    if known != Some(&status) {
-        write::<K>(&context, &*object, &status).await?;
+    let status = build(
+        object.meta().generation,
+        known.as_ref(),
+        outcome,
+        clock::now(),
+    );
+    if known.as_ref() != Some(&status) {
+        let written = object_status::replace::<K>(&context, &*object, &status).await?;
+        if let (Written::Refused, Some(condition)) = (written, status.conditions.first()) {
+            object_status::tell_instead(&context, &*object, &condition.message).await;
+        }
     }
     Ok(Action::requeue(if ready {
         limits::PROVIDER_CHECK_TIME
@@ -176,29 +172,5 @@ fn build(
             message,
         }],
         zones: zones.into_iter().take(limits::STATUS_ZONES).collect(),
-    }
-}
-
-async fn write<K: ProviderObject>(
-    context: &Context,
-    object: &impl ResourceExt,
-    status: &DnsProviderStatus,
-) -> Result<(), Error> {
-    let namespace = object.namespace();
-    let api = K::api(context, namespace.as_deref());
-    let patch = json!({
-        "apiVersion": K::api_version(&()),
-        "kind": K::kind(&()),
-        "metadata": {"name": object.name_any()},
-        "status": status,
-    });
-    let params = PatchParams::apply(FIELD_MANAGER).force();
-    match api
-        .patch_status(&object.name_any(), &params, &Patch::Apply(&patch))
-        .await
-    {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(error)) if error.code == 404 => Ok(()),
-        Err(error) => Err(error.into()),
     }
 }

@@ -295,6 +295,7 @@ async fn controllers(
         watcher::Config::default().labels(&format!("{ROLE_LABEL}={RECORD_ROLE}")),
     )
     .with_config(config())
+    .reconcile_on(triggers.records)
     .graceful_shutdown_on(stopped(stop.clone()))
     .run(retire::reconcile, retire::error_policy, context.clone());
     let providers = Controller::for_stream(streams.providers, caches.providers.clone())

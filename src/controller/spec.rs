@@ -56,7 +56,7 @@ fn worst(findings: &[Finding]) -> Option<(String, usize)> {
 
 /// What the API library says about an object that is not of its kind's shape, fit to be shown.
 pub(super) fn unreadable(error: &str) -> String {
-    format!("it cannot be read: {}", printable(error.as_bytes()))
+    format!("the object cannot be read: {}", printable(error.as_bytes()))
 }
 
 /// The rules that the schema of a `DnsProvider` also has. Gives the first breach.

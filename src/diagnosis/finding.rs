@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::catalogue::Code;
-use super::text::printable;
+use super::text::shown;
 
 /// How bad a finding is. Ordered from the worst.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize)]
@@ -33,7 +33,8 @@ impl Severity {
 
 /// One thing that was found. In JSON a key without a value is null, never missing.
 ///
-/// No text in it has control characters: it may go to a terminal, a log or a status as it is.
+/// No text in it has control characters, and none is long: it may go to a terminal, a log or a
+/// status as it is.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Finding {
     /// What kind of finding it is; stable.
@@ -58,8 +59,8 @@ impl Finding {
         Self {
             code,
             severity: code.severities().enforce,
-            subject: printable(subject),
-            message: printable(message),
+            subject: shown(subject),
+            message: shown(message),
             evidence: None,
             remedy: None,
             reference: code.reference(),
@@ -74,19 +75,19 @@ impl Finding {
 
     /// The same with something before its subject, such as the object that a field belongs to.
     pub fn with_subject_prefix(mut self, prefix: &str) -> Self {
-        self.subject.insert_str(0, &printable(prefix));
+        self.subject.insert_str(0, &shown(prefix));
         self
     }
 
     /// The same with what was seen.
     pub fn with_evidence(mut self, evidence: &str) -> Self {
-        self.evidence = Some(printable(evidence));
+        self.evidence = Some(shown(evidence));
         self
     }
 
     /// The same with what to do.
     pub fn with_remedy(mut self, remedy: &str) -> Self {
-        self.remedy = Some(printable(remedy));
+        self.remedy = Some(shown(remedy));
         self
     }
 }

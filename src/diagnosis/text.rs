@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::limits::FINDING_TEXT_CHARACTERS;
+
 /// How much of a text from outside a finding quotes, in characters: a longest host name and
 /// some more, and still one screen line or two.
 const QUOTE_CHARACTERS: usize = 300;
@@ -32,6 +34,17 @@ fn is_printable(c: char) -> bool {
                 | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
                 | '\u{e0000}'..='\u{e007f}'
         )
+}
+
+/// The text as a finding shows it: printable, and cut at
+/// [`FINDING_TEXT_CHARACTERS`](crate::limits::FINDING_TEXT_CHARACTERS).
+pub(super) fn shown(text: &str) -> String {
+    let mut shown = printable(text);
+    if let Some((end, _)) = shown.char_indices().nth(FINDING_TEXT_CHARACTERS) {
+        shown.truncate(end);
+        shown.push('…');
+    }
+    shown
 }
 
 /// A printable quote of at most [`QUOTE_CHARACTERS`] characters.
@@ -74,5 +87,7 @@ mod tests {
         assert!(quote(&[b'a'; 301]).ends_with('…'));
         assert_eq!(quote(&[b'a'; 300]), "a".repeat(300));
         assert!(quote(&vec![0xff; 64 * 1024]).chars().count() < 302);
+        let long = "\n".repeat(64 * 1024);
+        assert_eq!(shown(&long).chars().count(), FINDING_TEXT_CHARACTERS + 1);
     }
 }

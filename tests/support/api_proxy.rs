@@ -15,6 +15,7 @@ use hyper::client::conn::http1::SendRequest;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,6 +39,7 @@ pub struct ApiProxy {
     /// What it says in place of the API server.
     pub lies: Arc<Lies>,
     asked: Arc<AtomicUsize>,
+    answered: Arc<Log>,
     accepting: JoinHandle<()>,
 }
 
@@ -53,7 +55,21 @@ struct Upstream {
     link: Arc<Link>,
     lies: Arc<Lies>,
     asked: Arc<AtomicUsize>,
+    answered: Arc<Log>,
 }
+
+/// A request that the API server has answered, whatever it was.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Answered {
+    /// GET, POST, …
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// The status of the answer.
+    pub status: u16,
+}
+
+type Log = std::sync::Mutex<BTreeSet<Answered>>;
 
 type Body = BoxBody<Bytes, hyper::Error>;
 type Connection = Mutex<Option<SendRequest<Full<Bytes>>>>;
@@ -69,6 +85,7 @@ impl ApiProxy {
     pub async fn counting(api: &ApiServer, counts: Counts, writes: Arc<Interference>) -> Self {
         let lies = Arc::<Lies>::default();
         let asked = Arc::<AtomicUsize>::default();
+        let answered = Arc::<Log>::default();
         let link = Link::new(free_port());
         let upstream = Arc::new(Upstream {
             address: api.address(),
@@ -78,6 +95,7 @@ impl ApiProxy {
             link: link.clone(),
             lies: lies.clone(),
             asked: asked.clone(),
+            answered: answered.clone(),
         });
         let accepting = tokio::spawn(accept(upstream));
         link.mend().await;
@@ -86,6 +104,7 @@ impl ApiProxy {
             link,
             lies,
             asked,
+            answered,
             accepting,
         }
     }
@@ -93,6 +112,12 @@ impl ApiProxy {
     /// How many requests came so far, of any kind.
     pub fn asked(&self) -> usize {
         self.asked.load(Ordering::Relaxed)
+    }
+
+    /// All requests that the API server answered so far, each once.
+    pub fn answered(&self) -> BTreeSet<Answered> {
+        let answered = self.answered.lock();
+        answered.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A kubeconfig that leads through this proxy, with the rights of `token`.
@@ -170,12 +195,20 @@ async fn forward(
     }
     let sender = sender.as_mut().ok_or("connected above")?;
     sender.ready().await.map_err(|why| why.to_string())?;
+    let (method, target) = (head.method.to_string(), head.uri.to_string());
     let request = Request::from_parts(head, Full::new(body));
     let response = sender
         .send_request(request)
         .await
         .map_err(|why| why.to_string())?;
 
+    let answered = Answered {
+        method,
+        target,
+        status: response.status().as_u16(),
+    };
+    let log = upstream.answered.lock();
+    log.unwrap_or_else(PoisonError::into_inner).insert(answered);
     if let Some(number) = number {
         upstream.writes.end(number, response.status().as_u16());
     }

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Secret};
 use k8s_openapi::api::networking::v1::IngressClass;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::core::{ApiResource, DynamicObject};
 use kube::{Client, ResourceExt};
 use mta_sts_operator::api::{
     ClusterDnsProvider, Condition, DnsProvider, MtaStsPolicy, MtaStsPolicyStatus,
@@ -63,6 +65,10 @@ pub struct ControllerSettings {
     pub endpoints: Vec<SocketAddr>,
     /// Where it writes DNS records to, if not to BIND itself.
     pub probe_seconds: u32,
+    /// Networks that may be probed although they are not public.
+    pub allow_targets: Vec<String>,
+    /// Detours of the public URLs: by default all of them to the front.
+    pub connect_to: Vec<String>,
     /// Further flags.
     pub flags: Vec<String>,
 }
@@ -240,6 +246,8 @@ impl World {
             kubeconfig: self.api.kubeconfig(),
             endpoints: endpoints.to_vec(),
             probe_seconds: 2,
+            allow_targets: vec!["127.0.0.0/8".to_owned()],
+            connect_to: vec![format!("::{}", host_and_port(self.front.address()))],
             flags: Vec::new(),
         }
     }
@@ -270,11 +278,15 @@ impl World {
             format!("--admin-listen={admin}"),
             format!("--identity={}", settings.name),
             format!("--resolver={}", self.dns),
-            format!("--connect-to=::{}", host_and_port(self.front.address())),
             format!("--ca-file={}", self.front.ca_file().display()),
-            "--allow-target=127.0.0.0/8".to_owned(),
             format!("--probe-interval={}", settings.probe_seconds),
         ];
+        for range in &settings.allow_targets {
+            args.push(format!("--allow-target={range}"));
+        }
+        for detour in &settings.connect_to {
+            args.push(format!("--connect-to={detour}"));
+        }
         for zone in &self.zones {
             args.push(format!("--authoritative={zone}={}", self.dns));
         }
@@ -437,61 +449,82 @@ impl World {
         Observer::start(self, domain, endpoints, pause)
     }
 
-    /// Stores an object as it would have been stored before the rules existed: with the CRD's
-    /// validation taken away for a moment.
-    pub async fn store_unchecked(&self, namespace: &str, object: Value) -> MtaStsPolicy {
-        let crds = Api::<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>::all(self.client.clone());
-        let name = "mtastspolicies.mta-sts.dev";
-        let good = crds.get(name).await.unwrap();
+    /// Stores an object of ours as it would have been stored before the rules existed: with the
+    /// CRD's validation taken away for a moment.
+    pub async fn store_unchecked(&self, namespace: &str, object: Value) {
+        let crds = Api::<CustomResourceDefinition>::all(self.client.clone());
+        let kind = object["kind"].as_str().unwrap();
+        let all = crds.list(&Default::default()).await.unwrap();
+        let good = all.into_iter().find(|crd| crd.spec.names.kind == kind);
+        let good = good.expect("one of our kinds");
+        let name = good.name_any();
         let mut open = serde_json::to_value(&good).unwrap();
-        open["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"] = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true,
-                "properties": {"domain": {"type": "string"}}});
+        // The domain is a selectable field, so that it has to stay.
+        open["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"] = json!({
+            "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+            "properties": {"domain": {"type": "string"}}});
         open["metadata"]["managedFields"] = Value::Null;
-        let replaced = crds
-            .replace(
-                name,
-                &PostParams::default(),
-                &serde_json::from_value(open).unwrap(),
-            )
-            .await
-            .unwrap();
-        let stored = eventually("the object is stored", SOON, async || {
-            self.try_apply_dynamic(namespace, &object).await
+        let open = serde_json::from_value(open).unwrap();
+        let replaced = crds.replace(&name, &PostParams::default(), &open).await;
+        let api = self.dynamic(namespace, kind);
+        // A merge patch, since apply wants both versions to fit the schema of the moment.
+        let object_name = object["metadata"]["name"].as_str().unwrap();
+        eventually("the object is stored", SOON, async || {
+            let parsed = serde_json::from_value::<DynamicObject>(object.clone()).unwrap();
+            match api.create(&PostParams::default(), &parsed).await {
+                Err(kube::Error::Api(status)) if status.code == 409 => {
+                    let params = PatchParams::default();
+                    let patch = Patch::Merge(&object);
+                    api.patch(object_name, &params, &patch).await.map(drop)
+                }
+                other => other.map(drop),
+            }
         })
         .await;
         let mut back = good.clone();
-        back.metadata.resource_version = replaced.metadata.resource_version;
-        crds.replace(name, &PostParams::default(), &back)
+        back.metadata.resource_version = replaced.unwrap().metadata.resource_version;
+        crds.replace(&name, &PostParams::default(), &back)
             .await
             .unwrap();
-        stored
+        self.rules_are_back(&api, &object).await;
     }
 
-    async fn try_apply_dynamic(
-        &self,
-        namespace: &str,
-        object: &Value,
-    ) -> Result<MtaStsPolicy, String> {
-        let resource = kube::core::ApiResource::erase::<MtaStsPolicy>(&());
-        let api = Api::<kube::core::DynamicObject>::namespaced_with(
-            self.client.clone(),
-            namespace,
-            &resource,
-        );
-        let name = object["metadata"]["name"].as_str().unwrap();
-        let params = PatchParams::apply("test").force();
-        let stored = api
-            .patch(name, &params, &Patch::Apply(object))
-            .await
-            .map_err(|error| error.to_string())?;
-        // What cannot be read as our type is given back as far as it can.
-        let mut value = serde_json::to_value(&stored).unwrap();
-        let meta = value["metadata"].take();
-        Ok(MtaStsPolicy {
-            metadata: serde_json::from_value(meta).unwrap(),
-            spec: serde_json::from_value(json!({"domain": "stored.example"})).unwrap(),
-            status: None,
+    /// The API server takes a moment to follow a changed CRD.
+    async fn rules_are_back(&self, api: &Api<DynamicObject>, like: &Value) {
+        let mut wrong = like.clone();
+        wrong["metadata"] = json!({"name": "a-trial"});
+        wrong["spec"] = json!({"domain": "Wrong", "rfc2136": 5});
+        let wrong: DynamicObject = serde_json::from_value(wrong).unwrap();
+        let trial = PostParams {
+            dry_run: true,
+            ..PostParams::default()
+        };
+        eventually("the rules hold again", SOON, async || {
+            match api.create(&trial, &wrong).await {
+                Err(kube::Error::Api(status)) if status.code == 422 => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
         })
+        .await;
+    }
+
+    /// Objects of one of our kinds, also those that our types cannot hold.
+    pub fn dynamic(&self, namespace: &str, kind: &str) -> Api<DynamicObject> {
+        let client = self.client.clone();
+        match kind {
+            "MtaStsPolicy" => {
+                let resource = ApiResource::erase::<MtaStsPolicy>(&());
+                Api::namespaced_with(client, namespace, &resource)
+            }
+            "DnsProvider" => {
+                let resource = ApiResource::erase::<DnsProvider>(&());
+                Api::namespaced_with(client, namespace, &resource)
+            }
+            "ClusterDnsProvider" => {
+                Api::all_with(client, &ApiResource::erase::<ClusterDnsProvider>(&()))
+            }
+            other => panic!("{other} is none of our kinds"),
+        }
     }
 }
 
@@ -573,6 +606,11 @@ pub fn policy_host(domain: &str) -> String {
 pub fn id_in(text: &str) -> Option<String> {
     let rest = text.split("id=").nth(1)?;
     Some(rest.split(';').next()?.to_owned())
+}
+
+/// The message of a condition; empty where that is not there.
+pub fn message<'a>(status: &'a MtaStsPolicyStatus, type_: &str) -> &'a str {
+    find(status, type_).map_or("", |condition| &condition.message)
 }
 
 /// A condition of a status.

@@ -6,22 +6,19 @@ mod details;
 mod words;
 
 use jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
+use kube::Resource;
 use kube::runtime::events::EventType;
-use kube::{Api, Resource, ResourceExt};
-use serde_json::json;
 
 use self::conditions::{Verdict, verdicts};
 use self::details::{caches, finding_status, policy, records, whole_second};
 use super::context::Context;
 use super::error::Error;
-use super::events;
 use super::findings::findings;
-use super::report::Report;
+use super::object_status::Written;
+use super::report::{Hold, Report};
+use super::{events, object_status};
 use crate::api::condition::Reason;
-use crate::api::{
-    Condition, ConditionStatus, ConditionType, FIELD_MANAGER, MtaStsPolicy, MtaStsPolicyStatus,
-};
+use crate::api::{Condition, ConditionStatus, ConditionType, MtaStsPolicy, MtaStsPolicyStatus};
 use crate::clock;
 use crate::lifecycle::observation::Public;
 use crate::limits;
@@ -52,27 +49,16 @@ where
     if known == Some(&status) {
         return Ok(Some(status));
     }
-    let api = Api::<MtaStsPolicy>::namespaced(
-        context.client.clone(),
-        &object.namespace().unwrap_or_default(),
-    );
-    let patch = json!({
-        "apiVersion": MtaStsPolicy::api_version(&()),
-        "kind": MtaStsPolicy::kind(&()),
-        "metadata": {"name": object.name_any(), "uid": object.uid()},
-        "status": status,
-    });
-    let params = PatchParams::apply(FIELD_MANAGER).force();
-    match api
-        .patch_status(&object.name_any(), &params, &Patch::Apply(&patch))
-        .await
-    {
-        Ok(_) => {}
+    match object_status::replace::<MtaStsPolicy>(context, object, &status).await? {
+        Written::Yes => tell_transition(context, object, known, &status).await,
         // Its deletion is what comes next.
-        Err(kube::Error::Api(error)) if error.code == 404 => return Ok(Some(status)),
-        Err(error) => return Err(error.into()),
+        Written::Gone => {}
+        Written::Refused => {
+            let accepted = find(&status, ConditionType::Accepted);
+            let message = accepted.map_or("", |accepted| &accepted.message);
+            object_status::tell_instead(context, object, message).await;
+        }
     }
-    tell_transition(context, object, known, &status).await;
     Ok(Some(status))
 }
 
@@ -132,6 +118,8 @@ fn measure(context: &Context, report: &Report, status: &MtaStsPolicyStatus) {
     context
         .metrics
         .policy(domain, ready, announced.map(|a| &a.id));
+    let drifting = matches!(report.hold, Some(Hold::Drift(_)));
+    context.metrics.drifting(domain, drifting);
     let not_after = match report.seen.as_ref().map(|seen| &seen.public) {
         Some(Public::Answers(answers)) => answers.iter().filter_map(|a| a.not_after).min(),
         _ => None,
