@@ -11,7 +11,7 @@
 mod support;
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::http::Method;
 use ::http::request::Parts;
@@ -48,8 +48,10 @@ impl Said {
 /// A world with one policy server and one controller, both with proxies before them.
 struct Place {
     world: World,
-    /// Before the API server, for the controller and the policy server.
+    /// Before the API server, for the controller.
     api: ApiProxy,
+    /// The same for the policy server.
+    server_api: ApiProxy,
     dns: DnsProxy,
     _server: Process,
     endpoint: SocketAddr,
@@ -62,7 +64,8 @@ impl Place {
     async fn start(domains: &[&str]) -> Self {
         let world = World::start(domains).await;
         let api = ApiProxy::start(&world.api).await;
-        let kubeconfig = api.kubeconfig(&world.api, world.api.admin_token());
+        let server_api = ApiProxy::start(&world.api).await;
+        let kubeconfig = server_api.kubeconfig(&world.api, world.api.admin_token());
         let (endpoint, server_admin) = (loopback(free_port()), loopback(free_port()));
         let server = world.serve_on("serve", &kubeconfig, endpoint, server_admin);
         support::world::ready(&server, server_admin).await;
@@ -70,7 +73,7 @@ impl Place {
         let dns = DnsProxy::start(world.dns()).await;
         world.provider(dns.address()).await;
         let mut settings = world.settings("controller", &[endpoint]);
-        settings.kubeconfig = kubeconfig;
+        settings.kubeconfig = api.kubeconfig(&world.api, world.api.admin_token());
         let admin = loopback(free_port());
         let controllers = world.controllers(&settings, admin);
         Self {
@@ -78,6 +81,7 @@ impl Place {
             controller: Kubelet::keep(controllers),
             world,
             api,
+            server_api,
             dns,
             _server: server,
             endpoint,
@@ -183,6 +187,7 @@ async fn an_api_server_that_is_away_for_half_a_minute_changes_nothing() {
     place.world.api.restart().await;
     place.world.policy(domain, json!({"mode": "enforce"})).await;
     let second = place.world.ready(domain).await.policy.unwrap().id;
+    observer.sees(&second).await;
     assert_eq!(observer.finish_strictly().announced, [first, second]);
     assert!(
         place.controller.starts() > 1,
@@ -209,55 +214,63 @@ async fn a_dns_server_that_is_away_is_named_and_written_to_once_it_is_back() {
     assert!(body.contains("enforce"), "the body may go ahead: {body}");
     world.bind.lock().unwrap().restart();
     let second = world.ready(domain).await.policy.unwrap().id;
+    observer.sees(&second).await;
     assert_eq!(observer.finish_strictly().announced, [first, second]);
     assert_eq!(place.controller.starts(), 1);
 }
 
+/// A lie, and the requests that get it.
+type Told = (fn(&Parts) -> bool, Lie);
+
 /// Something that the API server says wrongly.
 struct Falsehood {
     name: &'static str,
-    about: fn(&Parts) -> bool,
-    lie: Lie,
-    /// Whether a policy server that is started meanwhile gets ready: it cannot tell a namespace
-    /// without records from a lie about it.
-    deceives: bool,
+    lies: Vec<Told>,
+    /// Whether it does not concern policy servers, which need nothing but the records.
+    spares_servers: bool,
 }
 
 impl Falsehood {
-    fn all() -> [Self; 6] {
-        let new = |name, about, lie, deceives| Self {
+    fn all() -> Vec<Self> {
+        let new = |name, lies: &[Told], spares_servers| Self {
             name,
-            about,
-            lie,
-            deceives,
+            lies: lies.to_vec(),
+            spares_servers,
         };
         let records = |head: &Parts| lists(head, "configmaps");
         let record_watch = |head: &Parts| watches(head, "configmaps");
-        [
-            new("no-records", records, Lie::Empty, true),
-            new("nothing-at-all", is_list, Lie::Empty, true),
+        let policies = |head: &Parts| lists(head, "mtastspolicies");
+        let policy_watch = |head: &Parts| watches(head, "mtastspolicies");
+        let (expired, gone) = (|| Lie::refusal(410, "Expired"), Lie::watch_gone);
+        let forbidden = || Lie::refusal(403, "Forbidden");
+        vec![
+            // A watch that cannot go on is what makes everybody list anew.
             new(
-                "gone",
-                is_list_or_watch,
-                Lie::refusal(410, "Expired"),
+                "no-records",
+                &[(records, Lie::Empty), (record_watch, gone())],
                 false,
             ),
             new(
-                "no-watch",
-                record_watch,
-                Lie::refusal(403, "Forbidden"),
+                "nothing-at-all",
+                &[(is_list, Lie::Empty), (is_watch, gone())],
                 false,
             ),
+            // Nothing else is listed anew when the policies are back.
+            new(
+                "no-policies",
+                &[(policies, Lie::Empty), (policy_watch, gone())],
+                true,
+            ),
+            new("gone", &[(is_list, expired()), (is_watch, gone())], false),
+            new("no-watch", &[(record_watch, forbidden())], false),
             new(
                 "no-such-record",
-                is_record,
-                Lie::refusal(404, "NotFound"),
+                &[(is_record, Lie::refusal(404, "NotFound"))],
                 true,
             ),
             new(
                 "broken",
-                |_| true,
-                Lie::refusal(500, "InternalError"),
+                &[(|_| true, Lie::refusal(500, "InternalError"))],
                 false,
             ),
         ]
@@ -279,8 +292,8 @@ fn is_list(head: &Parts) -> bool {
     WATCHED.iter().any(|plural| lists(head, plural))
 }
 
-fn is_list_or_watch(head: &Parts) -> bool {
-    is_list(head) || WATCHED.iter().any(|plural| watches(head, plural))
+fn is_watch(head: &Parts) -> bool {
+    WATCHED.iter().any(|plural| watches(head, plural))
 }
 
 fn is_record(head: &Parts) -> bool {
@@ -308,31 +321,40 @@ async fn withdraws_nothing(place: &Place, case: Falsehood, domain: &str) {
     let world = &place.world;
     let first = place.publish(domain).await;
     let observer = world.observe(domain, &[place.endpoint]);
-    let (updates, times) = (place.dns.writes.writes().len(), place.api.lies.times());
+    let updates = place.dns.writes.writes().len();
 
-    place.api.lies.tell(case.about, case.lie);
-    // So that everybody has to list and watch anew.
-    place.api.link.cut().await;
-    place.api.link.mend().await;
-    let kubeconfig = place.api.kubeconfig(&world.api, world.api.admin_token());
+    for proxy in [&place.api, &place.server_api] {
+        for (about, lie) in &case.lies {
+            proxy.lies.tell(*about, lie.clone());
+        }
+        // So that everybody has to list or watch anew.
+        proxy.link.cut().await;
+        proxy.link.mend().await;
+    }
+    let kubeconfig = place
+        .server_api
+        .kubeconfig(&world.api, world.api.admin_token());
     let admin = loopback(free_port());
     let _fresh = world.serve_on(case.name, &kubeconfig, loopback(free_port()), admin);
-    always(case.name, WHILE, async || {
-        place.stands(domain, &first, updates).await?;
+    let begun = Instant::now();
+    eventually(case.name, SOON, async || {
+        place.stands(domain, &first, updates).await.unwrap();
         let fresh = http::get(admin, "localhost", "/readyz").await;
         let ready = fresh.is_ok_and(|answer| answer.status == 200);
+        assert!(
+            case.spares_servers || !ready,
+            "{}: a policy server that knows nothing is ready",
+            case.name
+        );
+        let told = place.api.lies.all_told();
         ensure(
-            case.deceives || !ready,
-            "a policy server that knows nothing is ready",
+            told && begun.elapsed() > WHILE,
+            "the controller was not told every lie",
         )
     })
     .await;
-    assert!(
-        place.api.lies.times() > times + 1,
-        "{}: nobody asked",
-        case.name
-    );
     place.api.lies.stop();
+    place.server_api.lies.stop();
 
     // Whoever was lied to works again, and not only where something changes.
     world.nsupdate(&format!("update delete _mta-sts.{domain} TXT"));
@@ -343,6 +365,7 @@ async fn withdraws_nothing(place: &Place, case: Falsehood, domain: &str) {
     .await;
     world.policy(domain, json!({"mode": "enforce"})).await;
     let second = world.ready(domain).await.policy.unwrap().id;
+    observer.sees(&second).await;
     let seen = observer.finish_strictly();
     assert_eq!(seen.announced, [first, second], "{}", case.name);
 }
@@ -389,6 +412,7 @@ async fn bytes_that_come_back_wait_for_the_replica_that_never_lost_them() {
     lag.link.mend().await;
     let last = world.ready(domain).await.policy.unwrap().id;
     assert_eq!(decided, json!(last));
+    observer.sees(&last).await;
     assert_eq!(observer.finish_strictly().announced, [before, last]);
 }
 
@@ -424,6 +448,7 @@ async fn a_replica_that_does_not_answer_is_named_and_waited_for() {
         )
     })
     .await;
+    observer.sees(&last).await;
     assert_eq!(observer.finish_strictly().announced, [before, last]);
 }
 

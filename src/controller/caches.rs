@@ -43,7 +43,11 @@ pub(super) struct Caches {
 /// What a change in one of the caches sets off.
 pub(super) struct Triggers {
     /// Policies to look at.
-    pub(super) policies: mpsc::UnboundedReceiver<PolicyRef>,
+    pub(super) policies: futures::stream::BoxStream<'static, PolicyRef>,
+    /// Providers to look at.
+    pub(super) providers: Listed<DeserializeGuard<DnsProvider>>,
+    /// The same for the other kind.
+    pub(super) cluster_providers: Listed<DeserializeGuard<ClusterDnsProvider>>,
     /// Records to look at: their object came, changed or went.
     pub(super) records: mpsc::UnboundedReceiver<ObjectRef<ConfigMap>>,
 }
@@ -71,6 +75,7 @@ fn watch<K>(
     Store<K>,
     impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
     Filled,
+    Listed<K>,
 )
 where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
@@ -78,17 +83,27 @@ where
 {
     let (reader, writer) = store();
     let (full, filled) = tokio::sync::watch::channel(false);
+    let (again, listed) = mpsc::unbounded();
+    let cache = reader.clone();
     let stream = watcher(api, config)
         .default_backoff()
         .reflect(writer)
         .inspect(move |event| {
-            if let Ok(watcher::Event::InitDone) = event {
-                full.send_replace(true);
+            if let Ok(watcher::Event::InitDone) = event
+                && full.send_replace(true)
+            {
+                // Nobody may be listening.
+                let all = cache.state().into_iter();
+                all.for_each(|o| drop(again.unbounded_send(ObjectRef::from_obj(&*o))));
             }
         })
         .touched_objects();
-    (reader, stream, filled)
+    (reader, stream, filled, listed)
 }
+
+/// All objects of a cache, whenever they were listed anew. A list that lacked one of them (it was
+/// old, or a lie) has ended its time-table, and one that has it again looks like no change.
+type Listed<K> = mpsc::UnboundedReceiver<ObjectRef<K>>;
 
 /// Whether a cache has seen a whole list.
 type Filled = tokio::sync::watch::Receiver<bool>;
@@ -121,22 +136,23 @@ pub(super) fn start(
     service: &str,
 ) -> (Caches, Triggers, Streams) {
     let any = watcher::Config::default;
-    let (policies, policy_stream, policies_filled) =
+    let (policies, policy_stream, policies_filled, policies_listed) =
         watch(Api::<GuardedPolicy>::all(client.clone()), any());
-    let (records, record_stream, records_filled) = watch(
+    let (records, record_stream, records_filled, _) = watch(
         Api::<ConfigMap>::namespaced(client.clone(), namespace),
         any().labels(&format!("{ROLE_LABEL}={RECORD_ROLE}")),
     );
-    let (providers, provider_stream, providers_filled) = watch(Api::all(client.clone()), any());
-    let (cluster_providers, cluster_provider_stream, cluster_filled) =
+    let (providers, provider_stream, providers_filled, providers_listed) =
         watch(Api::all(client.clone()), any());
-    let (namespaces, namespace_stream, namespaces_filled) =
+    let (cluster_providers, cluster_provider_stream, cluster_filled, cluster_listed) =
+        watch(Api::all(client.clone()), any());
+    let (namespaces, namespace_stream, namespaces_filled, _) =
         watch(Api::<Namespace>::all(client.clone()), any());
-    let (ingresses, ingress_stream, ingresses_filled) =
+    let (ingresses, ingress_stream, ingresses_filled, _) =
         watch(Api::<Ingress>::all(client.clone()), any());
-    let (ingress_classes, class_stream, classes_filled) =
+    let (ingress_classes, class_stream, classes_filled, _) =
         watch(Api::<IngressClass>::all(client.clone()), any());
-    let (endpoints, endpoint_stream, endpoints_filled) = watch(
+    let (endpoints, endpoint_stream, endpoints_filled, _) = watch(
         Api::<EndpointSlice>::namespaced(client.clone(), namespace),
         any().labels(&format!("kubernetes.io/service-name={service}")),
     );
@@ -206,7 +222,9 @@ pub(super) fn start(
             .boxed(),
     };
     let triggers = Triggers {
-        policies: from_policies,
+        policies: futures::stream::select(from_policies, policies_listed).boxed(),
+        providers: providers_listed,
+        cluster_providers: cluster_listed,
         records: from_records,
     };
     (caches, triggers, streams)

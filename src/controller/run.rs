@@ -300,6 +300,7 @@ async fn controllers(
     .run(retire::reconcile, retire::error_policy, context.clone());
     let providers = Controller::for_stream(streams.providers, caches.providers.clone())
         .with_config(config())
+        .reconcile_on(triggers.providers)
         .graceful_shutdown_on(stopped(stop.clone()))
         .run(
             providers::reconcile::<DnsProvider>,
@@ -309,6 +310,7 @@ async fn controllers(
     let cluster =
         Controller::for_stream(streams.cluster_providers, caches.cluster_providers.clone())
             .with_config(config())
+            .reconcile_on(triggers.cluster_providers)
             .graceful_shutdown_on(stopped(stop))
             .run(
                 providers::reconcile::<ClusterDnsProvider>,

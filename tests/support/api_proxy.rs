@@ -302,21 +302,36 @@ impl Lie {
             "message": format!("the test says {reason}"), "reason": reason, "code": code});
         Self::Answer(code, status)
     }
+
+    /// What the API server says to a watch that it cannot continue: the error comes as an event.
+    pub fn watch_gone() -> Self {
+        let Self::Answer(_, status) = Self::refusal(410, "Expired") else {
+            unreachable!("a refusal is an answer")
+        };
+        Self::Answer(200, json!({"type": "ERROR", "object": status}))
+    }
 }
 
 /// What a proxy lies about. It tells the truth until the test says otherwise.
 #[derive(Default)]
 pub struct Lies {
-    told: std::sync::Mutex<Vec<(Question, Lie)>>,
-    times: AtomicUsize,
+    told: std::sync::Mutex<Vec<Told>>,
 }
 
-type Question = Box<dyn Fn(&Parts) -> bool + Send>;
+struct Told {
+    about: Box<dyn Fn(&Parts) -> bool + Send>,
+    lie: Lie,
+    times: usize,
+}
 
 impl Lies {
     /// From now on says `lie` to each request that is `about` it.
     pub fn tell(&self, about: impl Fn(&Parts) -> bool + Send + 'static, lie: Lie) {
-        self.told().push((Box::new(about), lie));
+        self.told().push(Told {
+            about: Box::new(about),
+            lie,
+            times: 0,
+        });
     }
 
     /// From now on tells the truth.
@@ -324,19 +339,19 @@ impl Lies {
         self.told().clear();
     }
 
+    /// Whether each lie was told to somebody.
+    pub fn all_told(&self) -> bool {
+        self.told().iter().all(|told| told.times > 0)
+    }
+
     fn about(&self, head: &Parts) -> Option<Lie> {
-        let told = self.told();
-        let (_, lie) = told.iter().find(|(about, _)| about(head))?;
-        self.times.fetch_add(1, Ordering::Relaxed);
-        Some(lie.clone())
+        let mut told = self.told();
+        let told = told.iter_mut().find(|told| (told.about)(head))?;
+        told.times += 1;
+        Some(told.lie.clone())
     }
 
-    /// How many lies were told so far.
-    pub fn times(&self) -> usize {
-        self.times.load(Ordering::Relaxed)
-    }
-
-    fn told(&self) -> std::sync::MutexGuard<'_, Vec<(Question, Lie)>> {
+    fn told(&self) -> std::sync::MutexGuard<'_, Vec<Told>> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -693,6 +693,17 @@ impl Observer {
         self.seen.lock().unwrap().clone()
     }
 
+    /// Waits until it sees this id announced.
+    pub async fn sees(&self, id: &str) {
+        let what = format!("the observer sees the id {id}");
+        eventually(&what, SOON, async || {
+            let seen = self.seen();
+            let last = seen.announced.last().is_some_and(|last| last == id);
+            ensure(last && seen.looks > 5, format!("{seen:?}"))
+        })
+        .await;
+    }
+
     /// Ends the watch. Panics if the invariant was ever broken.
     pub fn finish(self) -> Seen {
         self.task.abort();
