@@ -29,14 +29,22 @@ use support::chronicle::Chronicle;
 use support::dns_proxy::DnsProxy;
 use support::interfere::{Action, Interference, When, Write};
 use support::process::Process;
+use support::slow::Slow;
 use support::wait::{ensure, eventually};
 use support::world::{MAIL, Observer, SOON, SYSTEM, World, find, name, shown, timed};
 
 const ZONE: &str = "example.org";
 /// More than a life has writes.
 const DOMAINS: usize = 32;
-/// More than a retirement has writes.
-const RETIREMENTS: usize = 10;
+/// What is written when the TTL of the TXT record has passed.
+const AFTER_THE_TTL: [&str; 4] = [
+    "DELETE ingresses",
+    "UPDATE mta-sts",
+    "PUT configmaps",
+    "DELETE configmaps",
+];
+/// How much later one of the policy servers hears of a new body.
+const LATE: Duration = Duration::from_millis(700);
 /// Long after the last write of a pass.
 const QUIET: Duration = Duration::from_millis(1500);
 
@@ -76,6 +84,7 @@ struct Lane {
     writes: Arc<Interference>,
     api: ApiProxy,
     _dns: DnsProxy,
+    _late: (ApiProxy, Slow),
     _servers: [Process; 2],
     endpoints: [SocketAddr; 2],
     chronicle: Chronicle,
@@ -90,7 +99,12 @@ impl Lane {
     async fn start(when: When) -> Self {
         let world = World::with_zones(vec![zone()]).await;
         let (first, one) = world.serve("serve-1").await;
-        let (second, two) = world.serve("serve-2").await;
+        // Of two replicas one hears everything later, so that there is something to wait for.
+        let hears = ApiProxy::start(&world.api).await;
+        let late = Slow::to(hears.link.address(), LATE).await;
+        let url = format!("http://{}", late.address());
+        let kubeconfig = world.api.kubeconfig_at(&url, world.api.admin_token());
+        let (second, two) = world.serve_with("serve-2", &kubeconfig).await;
         let domains: Vec<String> = (1..=DOMAINS).map(domain).collect();
         let names: Vec<&str> = domains.iter().map(String::as_str).collect();
         world.route(&names, one).await;
@@ -103,6 +117,7 @@ impl Lane {
             writes,
             api,
             _dns: dns,
+            _late: (hears, late),
             _servers: [first, second],
             endpoints: [one, two],
             chronicle: Chronicle::keep(&world).await,
@@ -207,38 +222,57 @@ impl Lane {
         panic!("a change has more writes than there are domains");
     }
 
-    /// The same for a retirement. What comes after the wait for the TTL has its kills once all have
-    /// been deleted.
+    /// The same for a retirement: by number up to the wait for the TTL, and after it, where many
+    /// domains are worked on at once, by what is written.
     async fn retire(&self) -> usize {
-        let mut retiring: Vec<(usize, Observer, Struck)> = Vec::new();
-        for n in 1..=RETIREMENTS {
-            let observer = self.observe_patiently(n);
+        let mut observers = Vec::new();
+        let mut kills = 0;
+        for n in 1..=DOMAINS {
+            observers.push(self.observe_patiently(n));
             let struck = self.kill_at(n, move |write| is_about(write, n));
-            let policies = self.world.policies(MAIL);
-            let params = DeleteParams::default();
-            policies.delete(&name(&domain(n)), &params).await.unwrap();
-            self.until(n, &struck, async || self.txt_gone(n).await)
-                .await;
-            retiring.push((n, observer, struck));
+            self.delete(n, &struck).await;
+            if !is_struck(&struck) {
+                break;
+            }
+            kills += 1;
         }
-        for (n, _, _) in &retiring {
-            self.gone(*n).await;
+        // The kill that the last one was spared would come after the wait.
+        self.writes.disarm();
+        let mut late = Vec::new();
+        for what in AFTER_THE_TTL {
+            let n = observers.len() + 1;
+            observers.push(self.observe_patiently(n));
+            self.delete(n, &Arc::new(AtomicBool::new(true))).await;
+            let from = self.writes.writes().len();
+            let fits = move |write: &Write| is_about(write, n) && write.kind() == what;
+            late.push((n, from, what, self.kill_at(1, fits)));
         }
-        let struck: Vec<bool> = retiring
-            .iter()
-            .map(|(_, _, struck)| is_struck(struck))
-            .collect();
-        for (n, observer, _) in retiring {
+        for n in 1..=observers.len() {
+            self.gone(n).await;
+        }
+        for (n, from, what, struck) in late {
+            assert!(is_struck(&struck), "{}: no {what}", domain(n));
+            let writes = self.writes.writes().split_off(from);
+            let of_domain = writes.iter().filter(|write| is_about(write, n));
+            let other = of_domain
+                .map(Write::kind)
+                .find(|kind| !AFTER_THE_TTL.contains(&kind.as_str()));
+            assert_eq!(other, None, "a write after the wait that has no kill");
+        }
+        for (observer, n) in observers.into_iter().zip(1..) {
             let seen = observer.finish_strictly();
             let decided = self.chronicle.decided(&domain(n));
             assert_eq!(seen.announced, [decided[1].to_string()], "{}", domain(n));
         }
-        let kills = struck.iter().take_while(|struck| **struck).count();
-        assert!(
-            kills < RETIREMENTS && struck[kills..] == vec![false; RETIREMENTS - kills],
-            "{struck:?}"
-        );
-        kills
+        kills + AFTER_THE_TTL.len()
+    }
+
+    /// Deletes a policy, and waits until its TXT record is gone.
+    async fn delete(&self, n: usize, struck: &Struck) {
+        let policies = self.world.policies(MAIL);
+        let params = DeleteParams::default();
+        policies.delete(&name(&domain(n)), &params).await.unwrap();
+        self.until(n, struck, async || self.txt_gone(n).await).await;
     }
 
     /// Waits for a state, with the controller started again whenever it was killed. Where no kill

@@ -108,7 +108,7 @@ async fn two_hundred_policies_get_ready_and_then_it_is_quiet() {
 
     let mut by_kind = BTreeMap::<String, usize>::new();
     for write in api.writes.writes() {
-        *by_kind.entry(kind(&write.what)).or_default() += 1;
+        *by_kind.entry(write.kind()).or_default() += 1;
     }
     eprintln!("writes: {by_kind:#?}");
     eprintln!(
@@ -157,22 +157,6 @@ async fn reconciles(admin: SocketAddr) -> u64 {
     counts
         .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
         .sum()
-}
-
-/// The kind of a write: its method and what it is about, without the names.
-fn kind(what: &str) -> String {
-    let (method, path) = what.split_once(' ').unwrap();
-    let path = path.split(' ').next().unwrap();
-    let words: Vec<&str> = path.split('/').collect();
-    let plural = words
-        .iter()
-        .position(|word| *word == "namespaces")
-        .map_or(4, |at| at + 2);
-    let part = words
-        .get(plural + 2)
-        .map(|part| format!("/{part}"))
-        .unwrap_or_default();
-    format!("{method} {}{part}", words[plural])
 }
 
 fn zone() -> Zone {

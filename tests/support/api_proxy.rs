@@ -154,8 +154,14 @@ async fn accept(upstream: Arc<Upstream>) {
 
 /// Serves one connection of a client until either side ends it or the link is cut.
 async fn serve(client: TcpStream, upstream: Arc<Upstream>) {
-    let connection = Connection::default();
-    let service = service_fn(|request| forward(request, &connection, &upstream));
+    let connection = Arc::<Connection>::default();
+    let service = service_fn(|request| {
+        // In a task of its own: what is on its way arrives, whatever becomes of the client.
+        let (connection, upstream) = (connection.clone(), upstream.clone());
+        let forwarding =
+            tokio::spawn(async move { forward(request, &connection, &upstream).await });
+        async move { forwarding.await.map_err(|why| why.to_string())? }
+    });
     let serving =
         hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(client), service);
     tokio::select! {
@@ -178,10 +184,8 @@ async fn forward(
         .map_err(|why| why.to_string())?
         .to_bytes();
     let lie = upstream.lies.about(&head);
-    match &lie {
-        Some(Lie::Answer(status, body)) => return Ok(answer(*status, body)),
-        Some(Lie::Silence) => std::future::pending::<()>().await,
-        Some(Lie::Empty) | None => {}
+    if let Some(Lie::Answer(status, body)) = &lie {
+        return Ok(answer(*status, body));
     }
     let number = (upstream.counts)(&head.method, head.uri.path())
         .then(|| upstream.writes.begin(describe(&head, &body)));
@@ -291,8 +295,6 @@ pub enum Lie {
     Answer(u16, Value),
     /// The API server's list, without its items.
     Empty,
-    /// Nothing, for as long as the connection lasts.
-    Silence,
 }
 
 impl Lie {

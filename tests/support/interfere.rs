@@ -49,6 +49,24 @@ pub struct Write {
     pub answered: Option<u16>,
 }
 
+impl Write {
+    /// What kind of write it is: of the API the method and the resource (`PUT configmaps`, `PATCH
+    /// mtastspolicies/status`), of the DNS the first label that is changed (`UPDATE _mta-sts`).
+    pub fn kind(&self) -> String {
+        let mut words = self.what.split(' ');
+        let (method, object) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+        if method == "UPDATE" {
+            return format!("UPDATE {}", object.split('.').next().unwrap_or(""));
+        }
+        let path: Vec<&str> = object.split('/').collect();
+        let namespaced = path.iter().position(|part| *part == "namespaces");
+        let resource = namespaced.map_or(4, |at| at + 2);
+        let part = path.get(resource + 2).map(|part| format!("/{part}"));
+        let resource = path.get(resource).unwrap_or(&"");
+        format!("{method} {resource}{}", part.unwrap_or_default())
+    }
+}
+
 /// Counts writes and holds what is to happen to them. Proxies share it with the test.
 #[derive(Default)]
 pub struct Interference {

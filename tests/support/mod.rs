@@ -14,6 +14,7 @@
 //! | [`netns`] | a network of the test's own, with ports 25, 53 and 443 |
 //! | [`peers`] | MTA-STS readers that others wrote, as judges |
 //! | [`postfix::Postfix`] | Postfix, as a domain's MX and as a sender |
+//! | [`slow::Slow`] | a way to a server on which its answers take a while |
 //! | [`wait`] | waiting for a condition, never for a fixed time |
 //!
 //! A test file says `mod support;` and takes what it needs.
@@ -46,6 +47,7 @@ pub mod peers;
 pub mod ports;
 pub mod postfix;
 pub mod process;
+pub mod slow;
 pub mod tls;
 pub mod wait;
 pub mod world;
