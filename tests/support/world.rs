@@ -65,6 +65,8 @@ pub struct ControllerSettings {
     pub endpoints: Vec<SocketAddr>,
     /// Where it writes DNS records to, if not to BIND itself.
     pub probe_seconds: u32,
+    /// Networks that may be probed although they are not public.
+    pub allow_targets: Vec<String>,
     /// Further flags.
     pub flags: Vec<String>,
 }
@@ -242,6 +244,7 @@ impl World {
             kubeconfig: self.api.kubeconfig(),
             endpoints: endpoints.to_vec(),
             probe_seconds: 2,
+            allow_targets: vec!["127.0.0.0/8".to_owned()],
             flags: Vec::new(),
         }
     }
@@ -265,9 +268,11 @@ impl World {
             format!("--resolver={}", self.dns),
             format!("--connect-to=::{}", host_and_port(self.front.address())),
             format!("--ca-file={}", self.front.ca_file().display()),
-            "--allow-target=127.0.0.0/8".to_owned(),
             format!("--probe-interval={}", settings.probe_seconds),
         ];
+        for range in &settings.allow_targets {
+            args.push(format!("--allow-target={range}"));
+        }
         for zone in &self.zones {
             args.push(format!("--authoritative={zone}={}", self.dns));
         }
