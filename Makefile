@@ -63,10 +63,10 @@ generated:
 deny:
 	@$(CARGO) deny --locked check bans licenses sources
 
-# Run the benchmarks
+# Run the benchmarks: us against peers, as ratios (benches/README.md)
 .PHONY: bench
 bench:
-	@$(CARGO) bench --locked
+	@$(CARGO) bench --locked --bench '*'
 
 # Fuzz the parsers, each for FUZZ_SECONDS (needs cargo-fuzz and a nightly toolchain)
 FUZZ_SECONDS ?= 60

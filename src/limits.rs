@@ -48,6 +48,10 @@ pub const WATCH_TIME: Duration = Duration::from_secs(60);
 /// How much later than [`WATCH_TIME`] the API server may end a watch.
 pub const WATCH_MARGIN: Duration = Duration::from_secs(5);
 
+/// A watch that has brought no error for this long goes on: the API server tells at once, in the
+/// first event, that it cannot continue from a version.
+pub const WATCH_PROOF_TIME: Duration = Duration::from_millis(300);
+
 /// Longest wait between two tries to reach the API server.
 pub const WATCH_BACKOFF: Duration = Duration::from_secs(30);
 
@@ -159,6 +163,10 @@ pub const RECONCILE_PASSES: usize = 12;
 
 /// Reconciles at once: each is a few small lookups, and a slow domain must delay nobody.
 pub const RECONCILES: u16 = 32;
+
+/// How long a retiring domain waits for another object that claims it: a reconcile takes a
+/// second, and a busy API server a few.
+pub const TAKEOVER_TIME: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 
 /// Policy-server endpoints that are asked: far above any sensible number of replicas.
 pub const ENDPOINTS: usize = 64;

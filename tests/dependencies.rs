@@ -23,10 +23,7 @@ const ABSENT: &[&str] = &[
 /// Two of one of these would not understand each other's types, or would double what is compiled.
 const ONCE: &[&str] = &[
     "aws-lc-rs",
-    "axum",
     "hickory-proto",
-    "hickory-net",
-    "hickory-resolver",
     "http",
     "hyper",
     "hyper-util",

@@ -10,6 +10,8 @@
 
 mod support;
 
+use ::http as http_types;
+use http_body_util::Full;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, Patch, WatchEvent, WatchParams};
 use kube::{Client, Config, ResourceExt};
@@ -327,11 +329,21 @@ async fn the_front_ends_tls_by_name_and_changes_at_run_time() {
 
 #[tokio::test]
 async fn the_front_proxies_with_the_host_kept() {
-    use axum::{Router, http::HeaderMap, routing::get};
-    let echo = |headers: HeaderMap| async move { headers["host"].to_str().unwrap().to_owned() };
+    use mta_sts_operator::serve::listener::{self, Limits, Phase};
+    let echo = |request: &http_types::Request<_>| {
+        let host = request.headers()["host"].as_bytes().to_vec();
+        http_types::Response::new(Full::from(host))
+    };
     let address = ports::loopback(ports::free_port());
     let listener = tokio::net::TcpListener::bind(address).await.unwrap();
-    tokio::spawn(axum::serve(listener, Router::new().route("/", get(echo))).into_future());
+    let (_phase, phases) = tokio::sync::watch::channel(Phase::Serving);
+    tokio::spawn(listener::serve(
+        listener,
+        Arc::new(echo),
+        Limits::default(),
+        Arc::default(),
+        phases,
+    ));
 
     let front = Front::start().await;
     front.set("mta-sts.example.org", Site::proxy(address)).await;

@@ -16,8 +16,10 @@ use serde::de::DeserializeOwned;
 
 use super::records::cached_publication;
 use crate::api::{ClusterDnsProvider, ConditionType, DnsProvider, MtaStsPolicy, ProviderKind};
+use crate::lifecycle::names::object_name;
 use crate::lifecycle::ownership::Holding;
 use crate::lifecycle::record::{DOMAIN_ANNOTATION, RECORD_ROLE, ROLE_LABEL};
+use crate::protocol::Domain;
 
 /// A policy that may not parse: it must not stop the watch of the others.
 pub(super) type GuardedPolicy = DeserializeGuard<MtaStsPolicy>;
@@ -43,7 +45,13 @@ pub(super) struct Caches {
 /// What a change in one of the caches sets off.
 pub(super) struct Triggers {
     /// Policies to look at.
-    pub(super) policies: mpsc::UnboundedReceiver<PolicyRef>,
+    pub(super) policies: futures::stream::BoxStream<'static, PolicyRef>,
+    /// Providers to look at.
+    pub(super) providers: Listed<DeserializeGuard<DnsProvider>>,
+    /// The same for the other kind.
+    pub(super) cluster_providers: Listed<DeserializeGuard<ClusterDnsProvider>>,
+    /// Records to look at: their object came, changed or went.
+    pub(super) records: mpsc::UnboundedReceiver<ObjectRef<ConfigMap>>,
 }
 
 /// The streams that feed the controllers themselves.
@@ -66,6 +74,7 @@ fn watch<K>(
     Store<K>,
     impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
     Filled,
+    Listed<K>,
 )
 where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
@@ -73,17 +82,27 @@ where
 {
     let (reader, writer) = store();
     let (full, filled) = tokio::sync::watch::channel(false);
+    let (again, listed) = mpsc::unbounded();
+    let cache = reader.clone();
     let stream = watcher(api, config)
         .default_backoff()
         .reflect(writer)
         .inspect(move |event| {
-            if let Ok(watcher::Event::InitDone) = event {
-                full.send_replace(true);
+            if let Ok(watcher::Event::InitDone) = event
+                && full.send_replace(true)
+            {
+                // Nobody may be listening.
+                let all = cache.state().into_iter();
+                all.for_each(|o| drop(again.unbounded_send(ObjectRef::from_obj(&*o))));
             }
         })
         .touched_objects();
-    (reader, stream, filled)
+    (reader, stream, filled, listed)
 }
+
+/// All objects of a cache, whenever they were listed anew. A list that lacked one of them (it was
+/// old, or a lie) has ended its time-table, and one that has it again looks like no change.
+type Listed<K> = mpsc::UnboundedReceiver<ObjectRef<K>>;
 
 /// Whether a cache has seen a whole list.
 type Filled = tokio::sync::watch::Receiver<bool>;
@@ -116,22 +135,23 @@ pub(super) fn start(
     service: &str,
 ) -> (Caches, Triggers, Streams) {
     let any = watcher::Config::default;
-    let (policies, policy_stream, policies_filled) =
+    let (policies, policy_stream, policies_filled, policies_listed) =
         watch(Api::<GuardedPolicy>::all(client.clone()), any());
-    let (records, record_stream, records_filled) = watch(
+    let (records, record_stream, records_filled, _) = watch(
         Api::<ConfigMap>::namespaced(client.clone(), namespace),
         any().labels(&format!("{ROLE_LABEL}={RECORD_ROLE}")),
     );
-    let (providers, provider_stream, providers_filled) = watch(Api::all(client.clone()), any());
-    let (cluster_providers, cluster_provider_stream, cluster_filled) =
+    let (providers, provider_stream, providers_filled, providers_listed) =
         watch(Api::all(client.clone()), any());
-    let (namespaces, namespace_stream, namespaces_filled) =
+    let (cluster_providers, cluster_provider_stream, cluster_filled, cluster_listed) =
+        watch(Api::all(client.clone()), any());
+    let (namespaces, namespace_stream, namespaces_filled, _) =
         watch(Api::<Namespace>::all(client.clone()), any());
-    let (ingresses, ingress_stream, ingresses_filled) =
+    let (ingresses, ingress_stream, ingresses_filled, _) =
         watch(Api::<Ingress>::all(client.clone()), any());
-    let (ingress_classes, class_stream, classes_filled) =
+    let (ingress_classes, class_stream, classes_filled, _) =
         watch(Api::<IngressClass>::all(client.clone()), any());
-    let (endpoints, endpoint_stream, endpoints_filled) = watch(
+    let (endpoints, endpoint_stream, endpoints_filled, _) = watch(
         Api::<EndpointSlice>::namespaced(client.clone(), namespace),
         any().labels(&format!("kubernetes.io/service-name={service}")),
     );
@@ -180,6 +200,20 @@ pub(super) fn start(
     let told = tell.clone();
     follow("ingress classes", class_stream, move |_| told.unready());
 
+    let (to_records, from_records) = mpsc::unbounded();
+    let own = namespace.to_owned();
+    // Before the filter: an object that goes without its finalizer has changed in nothing.
+    let policy_stream = policy_stream.inspect(move |event| {
+        let policy = event
+            .as_ref()
+            .ok()
+            .and_then(|policy| policy.0.as_ref().ok());
+        if let Some(domain) = policy.and_then(|policy| Domain::parse(&policy.spec.domain).ok()) {
+            let record = ObjectRef::new(&object_name(&domain)).within(&own);
+            // The receiver ends with the process.
+            let _ = to_records.unbounded_send(record);
+        }
+    });
     let relevant = predicates::generation.combine(predicates::annotations);
     let streams = Streams {
         policies: policy_stream
@@ -195,7 +229,10 @@ pub(super) fn start(
         ),
     };
     let triggers = Triggers {
-        policies: from_policies,
+        policies: futures::stream::select(from_policies, policies_listed).boxed(),
+        providers: providers_listed,
+        cluster_providers: cluster_listed,
+        records: from_records,
     };
     (caches, triggers, streams)
 }

@@ -131,9 +131,6 @@ pub(super) enum ProviderError {
         /// As it stands in the spec.
         server: String,
     },
-    /// The provider object is gone.
-    #[error("the provider {0} does not exist any more")]
-    Gone(String),
     /// The zone is not one that the object lists.
     #[error("the zone {zone} is not in the provider's spec.zones")]
     ZoneNotAllowed {
@@ -158,7 +155,6 @@ impl ProviderError {
             Self::SecretMalformed { .. } => "secret-malformed",
             Self::ServerUnresolved { .. } => "server-unresolved",
             Self::ServerPrivate { .. } => "server-private",
-            Self::Gone(_) => "gone",
             Self::ZoneNotAllowed { .. } => "zone-not-allowed",
             Self::Api(_) => "api",
             Self::Dns(error) => error.label(),

@@ -4,6 +4,7 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
+use super::accept::accept;
 use super::caches::GuardedPolicy;
 use super::context::Context;
 use super::error::Error;
@@ -11,7 +12,9 @@ use super::object_status;
 use super::records::{Stored, cached_publication};
 use crate::api::{FIELD_MANAGER, FINALIZER, MtaStsPolicy};
 use crate::clock;
-use crate::lifecycle::{Owner, Retiring};
+use crate::lifecycle::decide::{Decided, Input, decide};
+use crate::lifecycle::publish::announce;
+use crate::lifecycle::{Owner, Record, Retiring};
 use crate::protocol::Domain;
 
 /// Puts the finalizer on the object. Tells whether it had to.
@@ -64,7 +67,7 @@ pub(super) async fn finish(context: &Context, object: &GuardedPolicy) -> Result<
     };
     if let Some(domain) = domain_of(context, object, &owner) {
         let _lock = context.locks.lock(&domain).await;
-        mark_retiring(context, &domain, &owner).await?;
+        mark_retiring(context, object, &domain, &owner).await?;
     }
     let rest: Vec<String> = object
         .finalizers()
@@ -112,29 +115,64 @@ fn domain_of(context: &Context, object: &GuardedPolicy, owner: &Owner) -> Option
     })
 }
 
-async fn mark_retiring(context: &Context, domain: &Domain, owner: &Owner) -> Result<(), Error> {
+async fn mark_retiring(
+    context: &Context,
+    object: &GuardedPolicy,
+    domain: &Domain,
+    owner: &Owner,
+) -> Result<(), Error> {
     let Some(stored) = context.records.read(domain).await? else {
         return Ok(());
     };
-    let owned = stored
-        .publication()
-        .is_some_and(|p| p.owner.uid == owner.uid && p.retiring.is_none());
-    if !owned {
+    let record = match stored.publication() {
+        Some(publication) => {
+            if publication.owner.uid != owner.uid || publication.retiring.is_some() {
+                return Ok(());
+            }
+            // A record that was edited by hand is retired with what it should have been serving.
+            stored.record().cloned().or_else(|| restored(&stored))
+        }
+        None => anew(context, object),
+    };
+    let Some(mut record) = record else {
+        tracing::warn!(%domain, "the domain's record cannot be read and its object is going: remove its TXT record and its ConfigMap by hand");
         return Ok(());
-    }
-    // A record that was edited by hand is retired with what it should have been serving.
-    if let Some(mut record) = stored.record().cloned().or_else(|| restored(&stored)) {
-        record.publication.retiring = Some(Retiring {
-            since: clock::now(),
-            txt_gone_at: None,
-        });
-        context.records.write(Some(&stored), &record).await?;
-    }
+    };
+    record.publication.retiring = Some(Retiring {
+        since: clock::now(),
+        txt_gone_at: None,
+    });
+    context.permit()?;
+    context.records.write(Some(&stored), &record).await?;
     Ok(())
 }
 
+/// A record in place of one that cannot be read, from what the object asks for. Something may be
+/// announced, so it says that something is: then the TXT record's end is seen and waited for.
+fn anew(context: &Context, object: &GuardedPolicy) -> Option<Record> {
+    let policy = object.0.as_ref().ok()?;
+    let accepted = accept(context, policy).ok()?;
+    let now = clock::now();
+    let decided = decide(&Input {
+        desired: &accepted.desired,
+        owner: &accepted.owner,
+        provider: accepted.provider.as_ref().map(|provider| &provider.key),
+        installation: &context.installation,
+        record: None,
+        edited: None,
+        txt: None,
+        adopted: None,
+        assume_max_age: accepted.assume_max_age,
+        now,
+    });
+    match decided {
+        Decided::New(record, _) => Some(announce(&record, accepted.desired.ttl, 0, now)),
+        Decided::Keep | Decided::Update(_) => None,
+    }
+}
+
 /// A record whose body was edited, with the body that its publication asks for.
-pub(super) fn restored(stored: &Stored) -> Option<crate::lifecycle::Record> {
+pub(super) fn restored(stored: &Stored) -> Option<Record> {
     let publication = stored.publication()?.clone();
     let body = crate::protocol::Policy {
         mode: publication.current.mode,
@@ -142,5 +180,5 @@ pub(super) fn restored(stored: &Stored) -> Option<crate::lifecycle::Record> {
         mx: publication.current.mx.clone(),
     }
     .render();
-    Some(crate::lifecycle::Record { body, publication })
+    Some(Record { body, publication })
 }

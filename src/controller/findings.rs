@@ -149,8 +149,8 @@ fn certificate(subject: &str, problem: CertificateProblem) -> Finding {
         ),
         CertificateProblem::IncompleteChain => (
             Code::HostTlsIncompleteChain,
-            "the intermediate certificate is not sent",
-            "let the front send the full chain",
+            "the certificate comes alone, and its issuer is no trusted root",
+            "let the front send the full chain, or give the root of a private CA to --ca-file",
         ),
         CertificateProblem::Handshake => (
             Code::HostTlsHandshake,
@@ -298,6 +298,15 @@ fn conflicts(report: &Report, findings: &mut Vec<Finding>) {
             )
             .with_evidence(found)
             .with_remedy("remove it, or set spec.dns.adopt: true to take it over"),
+        ),
+        Some(Hold::Drift(found)) => findings.push(
+            Finding::new(
+                Code::DnsConflict,
+                &domain.sts_record_name(),
+                "somebody else changes the TXT record again and again, and it is no longer repaired",
+            )
+            .with_evidence(found)
+            .with_remedy("find the other writer: a second operator, external-dns, a zone file"),
         ),
         Some(Hold::WildcardShadowed(mx)) => findings.push(
             Finding::new(

@@ -1,15 +1,19 @@
 //! What keeps the operator from writing to the DNS, whatever is due. (io)
 
+use jiff::Timestamp;
+
 use super::accept::Accepted;
+use super::adoption::Adoption;
 use super::context::Context;
+use super::dns::View;
 use super::error::ProviderError;
 use super::observe::{self, DnsSeen};
 use super::records::cached_publication;
 use super::report::Hold;
 use crate::api::condition::Reason;
 use crate::dns::{DnsError, DnsErrorClass};
-use crate::lifecycle::Record;
 use crate::lifecycle::observation::printable;
+use crate::lifecycle::{Publication, Record};
 use crate::protocol::Domain;
 
 /// What keeps the operator from writing to the DNS, whatever is due.
@@ -18,24 +22,21 @@ pub(super) async fn hold(
     accepted: &Accepted,
     record: &Record,
     dns: &DnsSeen,
+    adoption: &Adoption,
 ) -> Option<Hold> {
-    let view = match dns.provider.as_ref()? {
-        Ok(view) => view,
-        Err(error) => return Some(provider_hold(error)),
-    };
-    let txt = view.txt(&context.installation);
-    if let (Some(foreign), false) = (txt.foreign().first(), accepted.desired.adopt) {
-        return Some(Hold::Foreign(printable(foreign)));
+    if let Some(provider) = &dns.provider {
+        let held = provider_held(context, accepted, record, dns, provider);
+        if held.is_some() {
+            return held;
+        }
     }
-    if let Some(rival) = shared_target(context, &accepted.desired.domain, &view.txt_name) {
+    if let Adoption::Unknown(why) = adoption {
         return Some(Hold::Provider {
-            reason: Reason::DomainConflict,
+            reason: Reason::WaitingForHost,
             message: format!(
-                "{} is an alias of {}, where the record of {rival} stands already: give each domain a target of its own",
-                accepted.desired.domain.sts_record_name(),
-                view.txt_name
+                "before its record is taken over, the policy that is live must be read, since senders may hold it, and it cannot be: {why}; mend the policy host, or remove the TXT record by hand"
             ),
-            stalled: true,
+            stalled: false,
         });
     }
     let publication = &record.publication;
@@ -56,15 +57,89 @@ pub(super) async fn hold(
     }
 }
 
-/// Another domain whose TXT record stands at the same name.
-fn shared_target(context: &Context, domain: &Domain, txt_name: &str) -> Option<Domain> {
-    context
-        .caches
-        .records
-        .state()
+fn provider_held(
+    context: &Context,
+    accepted: &Accepted,
+    record: &Record,
+    dns: &DnsSeen,
+    provider: &Result<View, ProviderError>,
+) -> Option<Hold> {
+    let domain = &accepted.desired.domain;
+    let own_name = domain.sts_record_name();
+    if let Some(why) = &dns.unknown {
+        return Some(Hold::Provider {
+            reason: Reason::LookupFailed,
+            message: format!(
+                "nothing is written before the name servers of {own_name} can be asked what stands there: {why}"
+            ),
+            stalled: false,
+        });
+    }
+    let view = match provider {
+        Ok(view) => view,
+        Err(error) => return Some(alias_told(provider_hold(error), &own_name, &dns.txt_name)),
+    };
+    if let Some(rival) = shared_target(context, &record.publication, &view.txt_name) {
+        return Some(Hold::Provider {
+            reason: Reason::DomainConflict,
+            message: format!(
+                "{own_name} is an alias of {}, which is the place of the record of {rival}: give each domain a target of its own",
+                view.txt_name
+            ),
+            stalled: true,
+        });
+    }
+    let txt = view.txt(&context.installation);
+    match txt.foreign().first() {
+        Some(foreign) if !accepted.desired.adopt => Some(Hold::Foreign(printable(foreign))),
+        _ => None,
+    }
+}
+
+/// Says with the hold that it is about the target of an alias, where it is.
+pub(super) fn alias_told(hold: Hold, own_name: &str, txt_name: &str) -> Hold {
+    match hold {
+        Hold::Provider {
+            reason,
+            message,
+            stalled,
+        } if own_name != txt_name => Hold::Provider {
+            reason,
+            message: format!("{own_name} is an alias (CNAME) of {txt_name}: {message}"),
+            stalled,
+        },
+        hold => hold,
+    }
+}
+
+/// Other domains whose TXT record stands, or belongs, at `txt_name`.
+pub(super) fn sharers(context: &Context, domain: &Domain, txt_name: &str) -> Vec<Publication> {
+    let records = context.caches.records.state();
+    let publications = records
         .iter()
-        .filter_map(|object| cached_publication(object))
-        .find(|p| p.domain != *domain && p.dns.txt_name.as_deref() == Some(txt_name))
+        .filter_map(|object| cached_publication(object));
+    publications
+        .filter(|p| p.domain != *domain)
+        .filter(|p| {
+            p.dns.txt_name.as_deref() == Some(txt_name) || p.domain.sts_record_name() == txt_name
+        })
+        .collect()
+}
+
+/// The domain that keeps `txt_name` from this one. A name that is a domain's own is that
+/// domain's, however early somebody else's alias came; among aliases the first one has it.
+fn shared_target(context: &Context, publication: &Publication, txt_name: &str) -> Option<Domain> {
+    let domain = &publication.domain;
+    if domain.sts_record_name() == txt_name {
+        return None;
+    }
+    let since = |p: &Publication| {
+        let at = p.announced.as_ref().map_or(Timestamp::MAX, |a| a.at);
+        (at, p.domain.to_string())
+    };
+    sharers(context, domain, txt_name)
+        .into_iter()
+        .find(|p| p.domain.sts_record_name() == txt_name || since(p) < since(publication))
         .map(|p| p.domain)
 }
 
@@ -81,7 +156,6 @@ pub(super) fn provider_hold(error: &ProviderError) -> Hold {
         ProviderError::ServerPrivate { .. } | ProviderError::ZoneNotAllowed { .. } => {
             Reason::NotAllowed
         }
-        ProviderError::Gone(_) => Reason::ProviderNotFound,
         ProviderError::Dns(DnsError::BadTime { .. }) => Reason::ClockSkew,
         ProviderError::Dns(
             DnsError::NoZone { .. }

@@ -60,12 +60,14 @@ pub(super) struct Metrics {
     steps: Family<StepLabel, Histogram, fn() -> Histogram>,
     provider_calls: Family<CallLabels, Counter>,
     ready: Family<DomainLabel, Gauge>,
+    healthy: Family<DomainLabel, Gauge>,
     policy: Family<IdLabels, Gauge>,
     certificate: Family<DomainLabel, Gauge>,
     announced: Arc<Mutex<HashMap<Domain, PolicyId>>>,
     retiring: Family<DomainLabel, Gauge>,
     orphaned: Family<DomainLabel, Gauge>,
     repairs: Counter,
+    drifting: Family<DomainLabel, Gauge>,
     leader: Gauge,
 }
 
@@ -82,12 +84,14 @@ impl Metrics {
             steps: Family::new_with_constructor(buckets as fn() -> Histogram),
             provider_calls: Family::default(),
             ready: Family::default(),
+            healthy: Family::default(),
             policy: Family::default(),
             certificate: Family::default(),
             announced: Arc::default(),
             retiring: Family::default(),
             orphaned: Family::default(),
             repairs: Counter::default(),
+            drifting: Family::default(),
             leader: Gauge::default(),
         }
     }
@@ -118,6 +122,11 @@ impl Metrics {
             self.ready.clone(),
         );
         r.register(
+            "policy_healthy",
+            "1 if the policy's condition Healthy is True",
+            self.healthy.clone(),
+        );
+        r.register(
             "policy_info",
             "Always 1; the label id is the announced policy id",
             self.policy.clone(),
@@ -142,6 +151,11 @@ impl Metrics {
             "record_repairs",
             "TXT records that somebody else had changed and that were written again",
             self.repairs.clone(),
+        );
+        r.register(
+            "drifting",
+            "1 while somebody keeps changing the TXT record and it is no longer repaired",
+            self.drifting.clone(),
         );
         r.register(
             "leader",
@@ -177,6 +191,20 @@ impl Metrics {
         let label = domain_label(domain);
         self.ready.get_or_create(&label).set(i64::from(ready));
         self.announced(domain, id);
+    }
+
+    pub(super) fn healthy(&self, domain: &Domain, healthy: bool) {
+        let label = domain_label(domain);
+        self.healthy.get_or_create(&label).set(i64::from(healthy));
+    }
+
+    /// The object that has a domain is not accepted any more. A domain that never was published
+    /// gets no series by it.
+    pub(super) fn not_accepted(&self, domain: &Domain) {
+        let label = domain_label(domain);
+        if self.ready.get(&label).is_some() {
+            self.ready.get_or_create(&label).set(0);
+        }
     }
 
     /// One series a domain: that of an older id goes.
@@ -225,6 +253,10 @@ impl Metrics {
         self.repairs.inc();
     }
 
+    pub(super) fn drifting(&self, domain: &Domain, drifting: bool) {
+        set_or_remove(&self.drifting, domain, drifting);
+    }
+
     pub(super) fn leader(&self, leader: bool) {
         self.leader.set(i64::from(leader));
     }
@@ -235,9 +267,11 @@ impl Metrics {
         self.announced(domain, None);
         for family in [
             &self.ready,
+            &self.healthy,
             &self.certificate,
             &self.retiring,
             &self.orphaned,
+            &self.drifting,
         ] {
             family.remove(&label);
         }
@@ -252,9 +286,11 @@ pub fn sample(domain: &Domain, id: &PolicyId) -> Registry {
     metrics.step("served", Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
     metrics.provider_call("read", &Ok(()));
     metrics.policy(domain, true, Some(id));
+    metrics.healthy(domain, true);
     metrics.certificate(domain, Some(Timestamp::UNIX_EPOCH));
     metrics.retiring(domain, true);
     metrics.orphaned(domain, true);
+    metrics.drifting(domain, true);
     metrics.registry()
 }
 

@@ -6,6 +6,7 @@
 
 mod accept;
 mod address;
+mod adoption;
 mod caches;
 mod context;
 mod dns;

@@ -10,10 +10,11 @@ use kube::{Resource, ResourceExt};
 
 use super::accept::{Accepted, Rejected, accept, conflict};
 use super::address::{AddressOutcome, address, wanted_addresses};
+use super::adoption::{Adoption, adoption};
 use super::caches::GuardedPolicy;
 use super::context::Context;
 use super::error::{Error, ErrorClass};
-use super::hold::{hold, provider_hold};
+use super::hold::{hold, provider_hold, sharers};
 use super::observe::{self, DnsSeen};
 use super::records::{Content, Stored};
 use super::report::Report;
@@ -27,6 +28,7 @@ use crate::lifecycle::Record;
 use crate::lifecycle::decide::{Cause, Decided, Edited, Input, decide};
 use crate::lifecycle::observation::AddressState;
 use crate::lifecycle::publish;
+use crate::lifecycle::txt::TxtSet;
 use crate::limits;
 use crate::protocol::Domain;
 
@@ -164,8 +166,16 @@ async fn pass(
         return Ok((None, Next::Wait(Duration::from_secs(5))));
     }
     let dns = observe::dns_seen(context, accepted).await;
+    if accepted.desired.suspend && stored.as_ref().and_then(Stored::record).is_none() {
+        return Ok((
+            Some(suspended(accepted, &dns)),
+            Next::Wait(context.settings.probe_interval()),
+        ));
+    }
+    let adoption = adoption(context, accepted, stored.as_ref(), &dns).await;
     // decide
-    let Some((stored, record)) = decided(context, policy, accepted, stored, &dns).await? else {
+    let decided = decided(context, policy, accepted, stored, &dns, &adoption).await?;
+    let Some((stored, record)) = decided else {
         return Ok((None, Next::Again));
     };
     let mut report = Report {
@@ -182,7 +192,7 @@ async fn pass(
         report.ingress_refused = ingress::ensure(context, domain, chosen).await?.err();
     }
     report.wanted_addresses = wanted_addresses(context, accepted);
-    report.hold = hold(context, accepted, &record, &dns).await;
+    report.hold = hold(context, accepted, &record, &dns, &adoption).await;
     let address = match address(context, accepted, &stored, &record, &dns, &report).await? {
         AddressOutcome::State(state) => state,
         AddressOutcome::Wrote => return Ok((None, Next::Again)),
@@ -214,6 +224,19 @@ async fn pass(
     Ok((Some(report), next))
 }
 
+/// What there is to tell of an object that is suspended and has no record to be left as it is.
+fn suspended(accepted: &Accepted, dns: &DnsSeen) -> Report {
+    Report {
+        domain: Some(accepted.desired.domain.clone()),
+        suspended: true,
+        manual: accepted.provider.is_none(),
+        spec_findings: accepted.findings.clone(),
+        mx: Some(dns.mx.clone()),
+        ttl: accepted.desired.ttl,
+        ..Report::default()
+    }
+}
+
 /// A rival may have made the record since the caches were looked at.
 fn owned_by_another(stored: Option<&Stored>, accepted: &Accepted) -> Option<Rejected> {
     let publication = stored?.publication()?;
@@ -233,16 +256,17 @@ async fn decided(
     accepted: &Accepted,
     stored: Option<Stored>,
     dns: &DnsSeen,
+    adoption: &Adoption,
 ) -> Result<Option<(Stored, Record)>, Error> {
     let desired = &accepted.desired;
-    let txt = dns.txt(context);
-    let publication = stored.as_ref().and_then(Stored::publication);
-    let taking_over = desired.adopt
-        && !txt.foreign().is_empty()
-        && publication.is_none_or(|p| p.announced.is_none());
-    let adopted = match taking_over {
-        true => observe::adopted(context, &desired.domain, &txt).await,
-        false => None,
+    // Where an alias leads to another domain's record, its id is no sign of a loss of ours.
+    let txt = match sharers(context, &desired.domain, &dns.txt_name).is_empty() {
+        true => dns.txt(context),
+        false => TxtSet::default(),
+    };
+    let adopted = match adoption {
+        Adoption::Found(live) => Some(live),
+        _ => None,
     };
     let edited = stored.as_ref().and_then(|stored| match &stored.content {
         Content::Edited(publication, body) => Some(Edited { publication, body }),
@@ -256,7 +280,7 @@ async fn decided(
         record: stored.as_ref().and_then(Stored::record),
         edited: edited.as_ref(),
         txt: Some(&txt),
-        adopted: adopted.as_ref(),
+        adopted,
         assume_max_age: accepted.assume_max_age,
         now: clock::now(),
     });

@@ -5,20 +5,24 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Resource;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
 use super::accept::{cluster_spec, namespaced_spec};
+use super::caches::GuardedPolicy;
 use super::context::Context;
 use super::dns::{self, Access, View};
 use super::error::{Error, ErrorClass, ProviderError};
 use super::finalize::restored;
+use super::hold::sharers;
 use super::ingress;
 use super::observe;
 use super::records::{Stored, cached_publication};
 use crate::clock;
 use crate::dns::Swap;
 use crate::lifecycle::observation::{TxtAnswer, UNREACHABLE_HOLD};
+use crate::lifecycle::txt::TxtSet;
 use crate::lifecycle::{Publication, Record};
 use crate::limits;
 use crate::probe::dns::RecordType;
@@ -76,6 +80,9 @@ async fn step(context: &Context, stored: &Stored, record: &Record) -> Result<Act
     let Some(retiring) = &publication.retiring else {
         return Ok(Action::await_change());
     };
+    if is_awaited(context, publication, retiring.since) {
+        return Ok(Action::requeue(Duration::from_millis(500)));
+    }
     let view = view(context, publication).await;
     let Some(gone_at) = retiring.txt_gone_at else {
         return remove_txt(context, stored, record, view).await;
@@ -89,6 +96,18 @@ async fn step(context: &Context, stored: &Stored, record: &Record) -> Result<Act
     remove_rest(context, stored, record, view).await
 }
 
+/// Whether another object is there that may take the domain over: then there must be no gap. One
+/// that cannot (it may not use its provider, say) is not waited for for ever.
+fn is_awaited(context: &Context, publication: &Publication, since: Timestamp) -> bool {
+    let over = clock::now().duration_since(since) > limits::TAKEOVER_TIME;
+    let claims = |policy: &GuardedPolicy| {
+        let domain = policy.0.as_ref().ok().map(|policy| &policy.spec.domain);
+        policy.meta().deletion_timestamp.is_none()
+            && domain.is_some_and(|domain| domain == publication.domain.as_str())
+    };
+    !over && context.caches.policies.state().iter().any(|p| claims(p))
+}
+
 /// When no resolver remembers the TXT record any more.
 fn end_of_ttl(publication: &Publication, gone_at: Timestamp) -> Timestamp {
     let ttl = publication
@@ -100,7 +119,7 @@ fn end_of_ttl(publication: &Publication, gone_at: Timestamp) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
-/// What stands in the provider's zone; `None` where records are set by hand.
+/// What stands in the provider's zone; `None` where records are set by hand, or have to be.
 async fn view(context: &Context, publication: &Publication) -> Option<Result<View, ProviderError>> {
     let key = publication.dns.provider.clone()?;
     let found = match &key.namespace {
@@ -108,17 +127,25 @@ async fn view(context: &Context, publication: &Publication) -> Option<Result<Vie
             .map(|spec| (spec.rfc2136, spec.zones)),
         None => cluster_spec(&context.caches, &key.name).map(|spec| (spec.rfc2136, spec.zones)),
     };
+    // Without its provider object a domain is retired as if its records were set by hand: it is
+    // served until somebody has taken the TXT record away.
     let Ok((spec, zones)) = found else {
-        return Some(Err(ProviderError::Gone(key.name)));
+        tracing::warn!(domain = %publication.domain, provider = key.name, "the provider of a retiring domain is gone: remove its TXT and address records by hand");
+        return None;
     };
     let access = Access { key, spec, zones };
     let domain = &publication.domain;
-    let own_name = domain.sts_record_name();
-    let name = publication.dns.txt_name.as_deref().unwrap_or(&own_name);
-    let view = async { dns::open(context, &access).await?.view(domain, name).await };
+    let name = publication_txt_name(publication);
+    let view = async { dns::open(context, &access).await?.view(domain, &name).await };
     let view = view.await;
     context.metrics.provider_call("read", &view);
     Some(view)
+}
+
+/// Where the TXT record was written last.
+fn publication_txt_name(publication: &Publication) -> String {
+    let own_name = || publication.domain.sts_record_name();
+    publication.dns.txt_name.clone().unwrap_or_else(own_name)
 }
 
 async fn remove_txt(
@@ -129,7 +156,16 @@ async fn remove_txt(
 ) -> Result<Action, Error> {
     const RETRY: Duration = Duration::from_secs(5);
     let domain = &record.publication.domain;
+    let shared = |txt: &TxtSet| {
+        let name = publication_txt_name(&record.publication);
+        let others = sharers(context, domain, &name);
+        txt.ours().any(|id| others.iter().any(|p| p.knows(id)))
+    };
     match view {
+        // An alias led to another domain's record: it is not this domain's to remove.
+        Some(Ok(view)) if shared(&view.txt(&context.installation)) => {
+            return note_gone(context, stored, record).await;
+        }
         Some(Ok(view)) if !view.txt(&context.installation).has_none_of_ours() => {
             let ttl = record.publication.announced.as_ref().map_or(0, |a| a.ttl);
             return match view.write_txt(context, None, ttl).await? {
@@ -150,6 +186,10 @@ async fn remove_txt(
     if !txt_is_gone(context, record).await {
         return Ok(Action::requeue(RETRY));
     }
+    note_gone(context, stored, record).await
+}
+
+async fn note_gone(context: &Context, stored: &Stored, record: &Record) -> Result<Action, Error> {
     let mut gone = record.clone();
     if let Some(retiring) = &mut gone.publication.retiring {
         retiring.txt_gone_at = Some(clock::now());
@@ -167,9 +207,8 @@ async fn txt_is_gone(context: &Context, record: &Record) -> bool {
         return true;
     }
     let domain = &publication.domain;
-    let own_name = domain.sts_record_name();
-    let name = publication.dns.txt_name.as_deref().unwrap_or(&own_name);
-    let Ok(servers) = context.dns.ask_all(name, RecordType::Txt).await else {
+    let name = publication_txt_name(publication);
+    let Ok(servers) = context.dns.ask_all(&name, RecordType::Txt).await else {
         return false;
     };
     let now = clock::now();

@@ -295,10 +295,12 @@ async fn controllers(
         watcher::Config::default().labels(&format!("{ROLE_LABEL}={RECORD_ROLE}")),
     )
     .with_config(config())
+    .reconcile_on(triggers.records)
     .graceful_shutdown_on(stopped(stop.clone()))
     .run(retire::reconcile, retire::error_policy, context.clone());
     let providers = Controller::for_stream(streams.providers, caches.providers.clone())
         .with_config(config())
+        .reconcile_on(triggers.providers)
         .graceful_shutdown_on(stopped(stop.clone()))
         .run(
             providers::reconcile::<DnsProvider>,
@@ -308,6 +310,7 @@ async fn controllers(
     let cluster =
         Controller::for_stream(streams.cluster_providers, caches.cluster_providers.clone())
             .with_config(config())
+            .reconcile_on(triggers.cluster_providers)
             .graceful_shutdown_on(stopped(stop))
             .run(
                 providers::reconcile::<ClusterDnsProvider>,

@@ -7,9 +7,9 @@ use kube::runtime::events::EventType;
 
 use super::accept::Accepted;
 use super::context::Context;
-use super::error::Error;
+use super::error::{Error, ProviderError};
 use super::events;
-use super::hold::provider_hold;
+use super::hold::{alias_told, provider_hold};
 use super::observe::DnsSeen;
 use super::reconcile::{Next, back_off};
 use super::records::Stored;
@@ -129,16 +129,24 @@ impl Due<'_> {
             .await?
         {
             Ok(Swap::Done) => {
+                if announced.confirmed_at.is_some() {
+                    self.note_repair(now);
+                }
                 self.context.metrics.step("txt", announced.at, now);
                 Ok(Next::Again)
             }
             // Somebody wrote in between. If he does so all the time, this must not be a race.
             Ok(Swap::Conflict) => Ok(Next::Wait(Duration::from_millis(500))),
             Err(error) => {
-                report.hold = Some(provider_hold(&error));
+                report.hold = Some(self.write_held(&error));
                 Ok(self.wait("txt", now))
             }
         }
+    }
+
+    fn write_held(&self, error: &ProviderError) -> Hold {
+        let own_name = self.record.publication.domain.sts_record_name();
+        alias_told(provider_hold(error), &own_name, &self.dns.txt_name)
     }
 
     /// A record that somebody changed is repaired twice an hour, not more: a rival that writes
@@ -146,18 +154,18 @@ impl Due<'_> {
     fn may_repair(&self, now: Timestamp) -> bool {
         const HOUR: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
         let domain = &self.record.publication.domain;
-        let may = self.context.memory.of(domain, |memory| {
+        self.context.memory.of(domain, |memory| {
             memory.repairs.retain(|at| now.duration_since(*at) < HOUR);
-            let may = memory.repairs.len() < 2;
-            if may {
-                memory.repairs.push(now);
-            }
-            may
-        });
-        if may {
-            self.context.metrics.repaired();
-        }
-        may
+            memory.repairs.len() < 2
+        })
+    }
+
+    fn note_repair(&self, now: Timestamp) {
+        let domain = &self.record.publication.domain;
+        self.context
+            .memory
+            .of(domain, |memory| memory.repairs.push(now));
+        self.context.metrics.repaired();
     }
 
     async fn confirm(&self, now: Timestamp) -> Result<Next, Error> {
@@ -201,7 +209,7 @@ impl Due<'_> {
             let written = view.write_txt(self.context, Some(&announced.id), ttl);
             match written.await? {
                 Ok(_) => return Ok(Next::Again),
-                Err(error) => report.hold = Some(provider_hold(&error)),
+                Err(error) => report.hold = Some(self.write_held(&error)),
             }
         }
         if self.progress.served != Served::Yes || report.hold.is_some() {

@@ -117,29 +117,27 @@ fn cause(input: &Input<'_>, policy: &Policy) -> Option<Cause> {
     let Some(record) = input.record else {
         return Some(if input.edited.is_some() {
             Cause::Edited
-        } else if lost_id(input).is_some() {
+        } else if lost_ids(input).next().is_some() {
             Cause::RecordLost
         } else {
             Cause::First
         });
     };
-    let digest = Sha256Digest::of(policy.render().as_bytes());
-    if record.publication.current.sha256 != digest {
-        return Some(Cause::PolicyChanged);
+    if lost_ids(input).next().is_some() {
+        return Some(Cause::RecordLost);
     }
-    lost_id(input).map(|_| Cause::RecordLost)
+    let digest = Sha256Digest::of(policy.render().as_bytes());
+    (record.publication.current.sha256 != digest).then_some(Cause::PolicyChanged)
 }
 
-/// The greatest id in DNS that is ours and that the record does not know.
-fn lost_id<'a>(input: &Input<'a>) -> Option<&'a PolicyId> {
-    let known = |id: &PolicyId| {
-        let publication = input
-            .record
-            .map(|r| &r.publication)
-            .or(input.edited.map(|e| e.publication));
-        publication.is_some_and(|p| p.knows(id))
-    };
-    input.txt?.ours().filter(|id| !known(id)).max()
+/// The ids in DNS that are ours and that the record does not know.
+fn lost_ids<'a>(input: &Input<'a>) -> impl Iterator<Item = &'a PolicyId> {
+    let publication = input
+        .record
+        .map(|r| &r.publication)
+        .or(input.edited.map(|e| e.publication));
+    let ids = input.txt.into_iter().flat_map(TxtSet::ours);
+    ids.filter(move |id| !publication.is_some_and(|p| p.knows(id)))
 }
 
 impl Publication {
@@ -160,9 +158,10 @@ fn new_record(input: &Input<'_>, policy: &Policy, cause: Cause) -> Record {
         .map(|r| &r.publication)
         .or(input.edited.map(|e| e.publication));
     let mut entries = before.map(|p| p.ledger.clone()).unwrap_or_default();
-    if cause == Cause::RecordLost {
-        entries.push(LedgerEntry::worst_case(input.assume_max_age, input.now));
-    }
+    // Whatever else is the cause: what the record does not know of was served.
+    let worst =
+        |id: &PolicyId| LedgerEntry::worst_case(id.clone(), input.assume_max_age, input.now);
+    entries.extend(lost_ids(input).map(worst));
     if let Some(edited) = input.edited.filter(|_| cause == Cause::Edited) {
         entries.extend(edited_entry(edited, input.now));
     }
@@ -175,7 +174,7 @@ fn new_record(input: &Input<'_>, policy: &Policy, cause: Cause) -> Record {
     let body = policy.render();
     let sha256 = Sha256Digest::of(body.as_bytes());
     let previous = [
-        lost_id(input),
+        lost_ids(input).max(),
         before.map(|p| &p.current.id),
         before.and_then(|p| p.announced.as_ref()).map(|a| &a.id),
     ]
@@ -283,7 +282,12 @@ fn update(input: &Input<'_>, record: &Record) -> Decided {
     publication.owner = input.owner.clone();
     publication.dns = dns_state(input, Some(&record.publication));
     publication.adopted_mode = adopted_mode(input, Some(&record.publication));
-    publication.retiring = None;
+    if publication.retiring.take().is_some() {
+        // Its TXT record may be gone: writing it again is a publication, no repair.
+        if let Some(announced) = &mut publication.announced {
+            announced.confirmed_at = None;
+        }
+    }
     publication.retired = false;
     if let Some(adopted) = input.adopted {
         let known = |e: &LedgerEntry| e.id == adopted.id && e.sha256 == Some(adopted.sha256);
@@ -421,6 +425,11 @@ mod tests {
         assert!(record.publication.current.id.as_str() > lost);
         let worst = &record.publication.ledger[0];
         assert_eq!((worst.mode, worst.max_age), (Mode::Enforce, MaxAge::MAX));
+        assert_eq!(
+            world.decide(Some(&record), Some(&txt)),
+            Decided::Keep,
+            "the old id is lost once only, though DNS shows it until the new one is out"
+        );
     }
 
     #[test]
@@ -436,6 +445,26 @@ mod tests {
         assert_eq!(cause, Cause::RecordLost);
         assert!(record.publication.current.id.as_str() > "20271231235959");
         assert_eq!(record.body, old.body);
+    }
+
+    #[test]
+    fn an_old_record_is_taken_for_the_worst_also_where_the_spec_asks_for_another_policy() {
+        let mut world = World::new();
+        let (old, _) = new(world.decide(None, None));
+        world.desired.mode = Some(Mode::Enforce);
+        let (lost, _) = new(world.decide(Some(&old), None));
+        let lost = lost.publication.current.id;
+        let txt = format!("v=STSv1; id={lost};").into_bytes();
+        let txt = TxtSet::classify(&[txt], &world.installation);
+        let (record, cause) = new(world.decide(Some(&old), Some(&txt)));
+        assert_eq!(cause, Cause::RecordLost);
+        let publication = &record.publication;
+        assert!(publication.current.id > lost);
+        let worst = publication
+            .ledger
+            .iter()
+            .find(|e| e.id.as_ref() == Some(&lost));
+        assert_eq!(worst.map(|e| e.max_age), Some(MaxAge::MAX));
     }
 
     #[test]

@@ -10,10 +10,11 @@ pub const MAX_ENTRIES: usize = 64;
 
 impl LedgerEntry {
     /// The entry that stands in for everything a lost record may have said: an enforce policy
-    /// of `max_age`, served until now.
-    pub fn worst_case(max_age: MaxAge, now: Timestamp) -> Self {
+    /// of `max_age`, served until now. It carries the id by which the loss was noticed, so that
+    /// the same id is no news the next time.
+    pub fn worst_case(id: PolicyId, max_age: MaxAge, now: Timestamp) -> Self {
         Self {
-            id: None,
+            id: Some(id),
             sha256: None,
             mode: Mode::Enforce,
             max_age,

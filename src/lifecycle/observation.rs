@@ -199,22 +199,4 @@ impl Observation {
             _ => None,
         })
     }
-
-    /// Digests of all bodies that were seen.
-    pub fn digests(&self) -> impl Iterator<Item = Sha256Digest> {
-        let endpoints = self.endpoints.iter().flatten();
-        let public = match &self.public {
-            Public::Answers(answers) => answers.as_slice(),
-            _ => &[],
-        };
-        endpoints
-            .filter_map(|endpoint| match &endpoint.answer {
-                EndpointAnswer::Body { sha256, .. } => Some(*sha256),
-                _ => None,
-            })
-            .chain(public.iter().filter_map(|answer| match &answer.outcome {
-                PublicOutcome::Body { sha256, .. } => Some(*sha256),
-                _ => None,
-            }))
-    }
 }

@@ -45,30 +45,21 @@ pub enum Claim {
 ///
 /// The owner of a record keeps the domain while the record exists. Without a record the older
 /// object has it. A parent or child of a domain of another namespace cannot be claimed: whoever
-/// holds `_mta-sts.<sub>.<domain>` could otherwise speak for a part of somebody else's mail.
+/// holds `_mta-sts.<sub>.<domain>` could otherwise speak for a part of somebody else's mail; and
+/// an object that is refused for that keeps nobody else from the domain.
 pub fn claim(me: &Claimant, others: &[Claimant], holdings: &[Holding]) -> Claim {
-    let held_by_me = holdings.iter().any(|holding| {
-        holding.domain == me.domain && !holding.retiring && same_object(&holding.owner, &me.object)
-    });
-    for holding in holdings
-        .iter()
-        .filter(|h| !same_object(&h.owner, &me.object))
-    {
-        let same = holding.domain == me.domain && !holding.retiring;
-        let kin = holding.owner.namespace != me.object.namespace
-            && !held_by_me
-            && related(&holding.domain, &me.domain);
-        if same || kin {
-            return conflict(&holding.owner, &holding.domain);
-        }
+    if let Some(holding) = held_against(me, holdings) {
+        return conflict(&holding.owner, &holding.domain);
     }
-    if held_by_me {
+    if holds(me, holdings) {
         return Claim::Owned;
     }
     let rivals = others.iter().filter(|other| {
         let kin =
             other.object.namespace != me.object.namespace && related(&other.domain, &me.domain);
-        other.object != me.object && (other.domain == me.domain || kin)
+        other.object != me.object
+            && (other.domain == me.domain || kin)
+            && held_against(other, holdings).is_none()
     });
     match rivals
         .filter(|other| age(other) < age(me))
@@ -77,6 +68,27 @@ pub fn claim(me: &Claimant, others: &[Claimant], holdings: &[Holding]) -> Claim 
         Some(older) => conflict(&older.object, &older.domain),
         None => Claim::Owned,
     }
+}
+
+fn holds(me: &Claimant, holdings: &[Holding]) -> bool {
+    holdings.iter().any(|holding| {
+        holding.domain == me.domain && !holding.retiring && same_object(&holding.owner, &me.object)
+    })
+}
+
+/// The record of somebody else that `me` cannot have its domain beside.
+fn held_against<'a>(me: &Claimant, holdings: &'a [Holding]) -> Option<&'a Holding> {
+    let held_by_me = holds(me, holdings);
+    holdings
+        .iter()
+        .filter(|holding| !same_object(&holding.owner, &me.object))
+        .find(|holding| {
+            let same = holding.domain == me.domain && !holding.retiring;
+            let kin = holding.owner.namespace != me.object.namespace
+                && !held_by_me
+                && related(&holding.domain, &me.domain);
+            same || kin
+        })
 }
 
 /// An object that was deleted and made again is another one, but takes back what it had.
@@ -186,5 +198,8 @@ mod tests {
         let child = claimant("b", "c", "shop.example.org", 0);
         let held = [holding(&parent, false)];
         assert!(matches!(claim(&child, &[], &held), Claim::Conflict { .. }));
+        // What is refused keeps nobody else from the domain, however old it is.
+        let own = claimant("a", "c", "shop.example.org", 2);
+        assert_eq!(claim(&own, &[child], &held), Claim::Owned);
     }
 }

@@ -237,17 +237,13 @@ fn public_fresh(record: &Record, seen: &Observation, now: Timestamp) -> Result<(
 
 fn answer_fresh(record: &Record, answer: &PublicAnswer, external: bool) -> Result<(), NotServed> {
     let address = || answer.address.clone();
-    match &answer.outcome {
-        PublicOutcome::Private => return Err(NotServed::PrivateAddress(address())),
-        PublicOutcome::Unreachable(why) => {
-            return Err(NotServed::HostUnreachable(address(), why.clone()));
-        }
-        _ => {}
-    }
+    // First what is nearest to the cause: without TLS there is no answer either.
     if let Some(problem) = answer.certificate.iter().min() {
         return Err(NotServed::Certificate(address(), *problem));
     }
     match &answer.outcome {
+        PublicOutcome::Private => Err(NotServed::PrivateAddress(address())),
+        PublicOutcome::Unreachable(why) => Err(NotServed::HostUnreachable(address(), why.clone())),
         PublicOutcome::Status { status, location } => {
             Err(NotServed::WrongStatus(address(), *status, location.clone()))
         }
@@ -270,7 +266,6 @@ fn answer_fresh(record: &Record, answer: &PublicAnswer, external: bool) -> Resul
                 Err(NotServed::WrongBody(address()))
             }
         }
-        PublicOutcome::Private | PublicOutcome::Unreachable(_) => Ok(()),
     }
 }
 
@@ -377,25 +372,28 @@ pub fn close_ledger(record: &Record, now: Timestamp) -> Record {
 /// Bytes that are also the current ones tell nothing.
 pub fn reopen_ledger(record: &Record, seen: &Observation) -> Option<Record> {
     let current = &record.publication.current;
-    let digests: Vec<Sha256Digest> = seen
-        .digests()
+    let digests: Vec<Sha256Digest> = digests(seen, record)
         .filter(|digest| *digest != current.sha256)
         .collect();
     let mut reopened = record.clone();
     ledger::reopen(&mut reopened.publication.ledger, &current.id, &digests).then_some(reopened)
 }
 
-/// The record with every policy that somebody else was seen to serve and that means something
-/// else than the current one; `None` if there is none that it does not know.
+/// The record with every other policy that somebody else serves in our place noted in its
+/// ledger, since senders may hold it; `None` where nothing is new.
+///
+/// A policy that was noted so, and that no address serves any more, is noted as ended: otherwise
+/// a host that never serves the same twice would fill the ledger.
 pub fn note_external(record: &Record, seen: &Observation, now: Timestamp) -> Option<Record> {
+    let served: Vec<(Sha256Digest, &Policy)> = seen.external_policies().collect();
     let mut noted = record.clone();
-    let entries = &mut noted.publication.ledger;
-    for (sha256, policy) in seen.external_policies() {
-        let known = entries.iter().any(|entry| entry.sha256 == Some(sha256));
+    let ledger = &mut noted.publication.ledger;
+    for (sha256, policy) in &served {
+        let known = ledger.iter().any(|entry| entry.sha256 == Some(*sha256));
         if !known && !is_current(policy, record) {
-            entries.push(LedgerEntry {
+            ledger.push(LedgerEntry {
                 id: None,
-                sha256: Some(sha256),
+                sha256: Some(*sha256),
                 mode: policy.mode,
                 max_age: policy.max_age,
                 mx: policy.mx.clone(),
@@ -404,7 +402,52 @@ pub fn note_external(record: &Record, seen: &Observation, now: Timestamp) -> Opt
             });
         }
     }
-    (noted != *record).then_some(noted)
+    if *ledger == record.publication.ledger {
+        return None;
+    }
+    for entry in ledger.iter_mut().filter(|entry| entry.id.is_none()) {
+        let gone = !served
+            .iter()
+            .any(|(digest, _)| entry.sha256 == Some(*digest));
+        if gone && entry.last_served.is_none() {
+            entry.last_served = Some(now);
+        }
+    }
+    let publication = &mut noted.publication;
+    ledger::prune(
+        &mut publication.ledger,
+        &publication.current.id,
+        publication.announced.as_ref(),
+        now,
+    );
+    Some(noted)
+}
+
+/// Digests of all bodies that were seen; without those that say in somebody else's words what
+/// `record` says.
+fn digests(seen: &Observation, record: &Record) -> impl Iterator<Item = Sha256Digest> {
+    let external = seen.endpoints.is_none();
+    let is_ours = move |policy: &Option<Policy>| {
+        external && policy.as_ref().is_some_and(|p| is_current(p, record))
+    };
+    let endpoints = seen.endpoints.iter().flatten();
+    let public = match &seen.public {
+        Public::Answers(answers) => answers.as_slice(),
+        _ => &[],
+    };
+    endpoints
+        .filter_map(|endpoint| match &endpoint.answer {
+            EndpointAnswer::Body { sha256, .. } => Some(*sha256),
+            _ => None,
+        })
+        .chain(
+            public
+                .iter()
+                .filter_map(move |answer| match &answer.outcome {
+                    PublicOutcome::Body { sha256, policy, .. } if !is_ours(policy) => Some(*sha256),
+                    _ => None,
+                }),
+        )
 }
 
 /// The record with its announcement confirmed.

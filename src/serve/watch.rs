@@ -29,7 +29,7 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Whether a consistent list was read and a watch was opened, at any time since the start.
+    /// Whether a consistent list was read and a watch went on from it, at any time since the start.
     /// A watch that is lost later changes nothing: what is known is served.
     pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
@@ -136,25 +136,29 @@ impl Follower {
         let params = WatchParams::default().labels(&selector()).timeout(seconds);
         let events = within(limits::API_REQUEST_TIME, self.api.watch(&params, &version)).await?;
         let events = events.map_err(|error| FeedError::Watch(Box::new(error)))?;
-        self.opened();
         let mut events = std::pin::pin!(events.ready_chunks(LARGEST_BURST));
+        // A version that is too old is told by the first event, not by the answer's status.
+        let mut patience = limits::WATCH_PROOF_TIME;
         loop {
-            match timeout(limits::WATCH_TIME + limits::WATCH_MARGIN, events.next()).await {
+            match timeout(patience, events.next()).await {
                 Ok(Some(burst)) => {
                     for event in burst {
                         let event = event.map_err(|error| FeedError::Watch(Box::new(error)))?;
                         version = self.take(event)?.unwrap_or(version);
                     }
                     self.writer.publish();
-                    self.feed.hear();
                 }
                 Ok(None) => return Ok(version),
+                Err(_) if patience == limits::WATCH_PROOF_TIME => {}
                 Err(_) => return Err(FeedError::Timeout(limits::WATCH_TIME)),
             }
+            patience = limits::WATCH_TIME + limits::WATCH_MARGIN;
+            self.follows();
         }
     }
 
-    fn opened(&mut self) {
+    /// The watch goes on.
+    fn follows(&mut self) {
         self.feed.hear();
         self.feed.ready.store(true, Ordering::Release);
         if std::mem::take(&mut self.failures) > 0 {

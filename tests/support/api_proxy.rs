@@ -178,8 +178,10 @@ async fn forward(
         .map_err(|why| why.to_string())?
         .to_bytes();
     let lie = upstream.lies.about(&head);
-    if let Some(Lie::Answer(status, body)) = &lie {
-        return Ok(answer(*status, body));
+    match &lie {
+        Some(Lie::Answer(status, body)) => return Ok(answer(*status, body)),
+        Some(Lie::Silence) => std::future::pending::<()>().await,
+        Some(Lie::Empty) | None => {}
     }
     let number = (upstream.counts)(&head.method, head.uri.path())
         .then(|| upstream.writes.begin(describe(&head, &body)));
@@ -289,6 +291,8 @@ pub enum Lie {
     Answer(u16, Value),
     /// The API server's list, without its items.
     Empty,
+    /// Nothing, for as long as the connection lasts.
+    Silence,
 }
 
 impl Lie {
@@ -298,20 +302,36 @@ impl Lie {
             "message": format!("the test says {reason}"), "reason": reason, "code": code});
         Self::Answer(code, status)
     }
+
+    /// What the API server says to a watch that it cannot continue: the error comes as an event.
+    pub fn watch_gone() -> Self {
+        let Self::Answer(_, status) = Self::refusal(410, "Expired") else {
+            unreachable!("a refusal is an answer")
+        };
+        Self::Answer(200, json!({"type": "ERROR", "object": status}))
+    }
 }
 
 /// What a proxy lies about. It tells the truth until the test says otherwise.
 #[derive(Default)]
 pub struct Lies {
-    told: std::sync::Mutex<Vec<(Question, Lie)>>,
+    told: std::sync::Mutex<Vec<Told>>,
 }
 
-type Question = Box<dyn Fn(&Parts) -> bool + Send>;
+struct Told {
+    about: Box<dyn Fn(&Parts) -> bool + Send>,
+    lie: Lie,
+    times: usize,
+}
 
 impl Lies {
     /// From now on says `lie` to each request that is `about` it.
     pub fn tell(&self, about: impl Fn(&Parts) -> bool + Send + 'static, lie: Lie) {
-        self.told().push((Box::new(about), lie));
+        self.told().push(Told {
+            about: Box::new(about),
+            lie,
+            times: 0,
+        });
     }
 
     /// From now on tells the truth.
@@ -319,13 +339,19 @@ impl Lies {
         self.told().clear();
     }
 
-    fn about(&self, head: &Parts) -> Option<Lie> {
-        let told = self.told();
-        let found = told.iter().find(|(about, _)| about(head));
-        found.map(|(_, lie)| lie.clone())
+    /// Whether each lie was told to somebody.
+    pub fn all_told(&self) -> bool {
+        self.told().iter().all(|told| told.times > 0)
     }
 
-    fn told(&self) -> std::sync::MutexGuard<'_, Vec<(Question, Lie)>> {
+    fn about(&self, head: &Parts) -> Option<Lie> {
+        let mut told = self.told();
+        let told = told.iter_mut().find(|told| (told.about)(head))?;
+        told.times += 1;
+        Some(told.lie.clone())
+    }
+
+    fn told(&self) -> std::sync::MutexGuard<'_, Vec<Told>> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

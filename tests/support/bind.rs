@@ -223,6 +223,17 @@ impl Bind {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// The answer section as dig prints it: with TTLs and types.
+    pub fn answer(&self, name: &str, record_type: &str) -> String {
+        let output = Command::new("dig")
+            .arg(format!("@{}", self.address.ip()))
+            .args(["-p", &self.address.port().to_string()])
+            .args(["+noall", "+answer", "+tcp", "+norecurse", name, record_type])
+            .output()
+            .expect("dig is installed (Debian: bind9-dnsutils)");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// Changes a dynamic zone behind everybody's back, with lines for `nsupdate`.
     pub fn nsupdate(&self, key: Key, lines: &str) {
         let file = self.folder.path().join("nsupdate");

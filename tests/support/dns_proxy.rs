@@ -190,10 +190,12 @@ async fn ask(question: &[u8], by: Transport, upstream: &Upstream) -> io::Result<
     }
 }
 
+/// Whether a message asks for changes. (One with prerequisites alone is a question.)
 fn is_update(message: &[u8]) -> bool {
-    message
-        .get(2)
-        .is_some_and(|flags| flags >> 3 & 0x0f == OPCODE_UPDATE)
+    let is_update = |flags: &u8| flags >> 3 & 0x0f == OPCODE_UPDATE;
+    // RFC 2136 §2.2: UPCOUNT.
+    let changes = message.get(8..10).is_some_and(|count| count != [0, 0]);
+    message.get(2).is_some_and(is_update) && changes
 }
 
 /// What an update adds and deletes, for people who read a failed test.

@@ -30,8 +30,10 @@ pub enum Certificate {
     NotYetValid,
     /// Valid, but for another name.
     WrongName,
-    /// Of a CA that nobody trusts.
+    /// Of a CA that nobody trusts, and that is sent with it.
     Untrusted,
+    /// The same without that CA: its issuer is not known.
+    Alone,
 }
 
 /// What a host answers to any request.
@@ -39,6 +41,11 @@ pub enum Certificate {
 pub enum Answer {
     /// What the server at this address does, asked by plain HTTP with the Host kept.
     Proxy(SocketAddr),
+    /// The same, as a cache does it: with these headers in place of the server's own.
+    Cache {
+        server: SocketAddr,
+        headers: &'static [(&'static str, &'static str)],
+    },
     /// 200 with these bytes and this Content-Type.
     Body {
         content_type: &'static str,
@@ -189,14 +196,16 @@ impl Front {
     }
 
     async fn up_to_date(&self) {
-        let generation = self.config().generation.to_string();
+        let generation = self.config().generation;
         eventually("nginx has taken its configuration", START, async || {
             if let Some(nginx) = self.nginx().as_ref() {
                 nginx.assert_alive();
             }
             let answer = get(loopback(self.control_port), "control", "/").await?;
+            // Another one may have been written meanwhile: it holds this one as well.
+            let taken = answer.text().parse::<u64>();
             ensure(
-                answer.text() == generation,
+                taken.is_ok_and(|taken| taken >= generation),
                 format!("generation {}", answer.text()),
             )
         })
@@ -233,14 +242,26 @@ impl Front {
             Certificate::Expired => (&self.ca, host, Validity::Expired),
             Certificate::NotYetValid => (&self.ca, host, Validity::NotYet),
             Certificate::WrongName => (&self.ca, "wrong.example", Validity::Now),
-            Certificate::Untrusted => (&self.untrusted_ca, host, Validity::Now),
+            Certificate::Untrusted | Certificate::Alone => {
+                (&self.untrusted_ca, host, Validity::Now)
+            }
         };
-        let (certificate, key) = ca.issue(&[name], validity);
+        let (mut certificate, key) = ca.issue(&[name], validity);
+        if matches!(site.certificate, Certificate::Untrusted) {
+            certificate.push_str(&ca.pem());
+        }
         let file = |kind: &str| self.state.path().join(format!("{host}.{kind}"));
         fs::write(file("crt"), certificate).expect("a file");
         fs::write(file("key"), key).expect("a file");
         let location = match &site.answer {
             Answer::Proxy(address) => format!("proxy_pass http://{address};"),
+            Answer::Cache { server, headers } => {
+                let headers = headers.iter().map(|(name, value)| {
+                    format!("proxy_hide_header {name}; add_header {name} \"{value}\"; ")
+                });
+                let headers: String = headers.collect();
+                format!("{headers}proxy_pass http://{server};")
+            }
             Answer::Body { content_type, body } => {
                 fs::write(file("body"), body).expect("a file");
                 format!("default_type \"{content_type}\"; try_files /{host}.body =404;")

@@ -10,6 +10,7 @@
 //! | [`dns_proxy::DnsProxy`] | the same before a DNS server, for dynamic updates |
 //! | [`process::Process`] | any program, our own too: its log, its signals |
 //! | [`chronicle::Chronicle`] | keeps every version of every record |
+//! | [`kubelet::Kubelet`] | starts a program again whenever it has ended |
 //! | [`netns`] | a network of the test's own, with ports 25, 53 and 443 |
 //! | [`peers`] | MTA-STS readers that others wrote, as judges |
 //! | [`postfix::Postfix`] | Postfix, as a domain's MX and as a sender |
@@ -39,6 +40,7 @@ pub mod http;
 pub mod interfere;
 pub mod keeper;
 pub mod kube;
+pub mod kubelet;
 pub mod netns;
 pub mod peers;
 pub mod ports;

@@ -76,11 +76,19 @@ pub async fn run(name: &str, addresses: &[&str]) {
     let test = Process::start("netns", &mut command, &folder.path().join("test.log"));
     let status = test.exit(WITHIN).await;
     let log = test.log();
+    drop(test); // else it would show the end of the log once more
     assert!(
         status.success() && log.contains("1 passed"),
-        "{status}:\n{log}\n{}",
+        "{status}:\n{}\n{}",
+        indented(&log),
         advice(&log)
     );
+}
+
+/// So that nobody, and no script, takes the summary of the test inside for that of this one.
+fn indented(log: &str) -> String {
+    let lines: Vec<String> = log.lines().map(|line| format!("  | {line}")).collect();
+    lines.join("\n")
 }
 
 fn is_root(ours: &std::path::Path) -> bool {

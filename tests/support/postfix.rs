@@ -14,6 +14,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 const START: Duration = Duration::from_secs(30);
+/// When a sender tries again. Its queue manager loses sight of a message that it takes up again
+/// while the last attempt is not quite over, so a second would be too short.
+const RETRY_SECONDS: u32 = 4;
 /// The user `nobody`: mail must be delivered as somebody who is not root.
 const NOBODY: u32 = 65534;
 
@@ -56,7 +59,7 @@ impl Postfix {
     }
 
     /// A sender that asks `policies`, a socketmap server, how to treat each domain, and tries again
-    /// every second what could not be sent.
+    /// every few seconds what could not be sent.
     pub async fn sender(address: Ipv4Addr, policies: SocketAddr, ca_file: &Path) -> Self {
         let folder = new_folder("sender");
         let settings = format!(
@@ -67,8 +70,8 @@ impl Postfix {
              smtp_tls_policy_maps = socketmap:inet:{policies}:postfix\n\
              smtp_tls_CAfile = {}\n\
              smtp_tls_loglevel = 1\n\
-             minimal_backoff_time = 1s\n\
-             maximal_backoff_time = 1s\n\
+             minimal_backoff_time = {RETRY_SECONDS}s\n\
+             maximal_backoff_time = {RETRY_SECONDS}s\n\
              queue_run_delay = 1s\n",
             ca_file.display()
         );
@@ -184,7 +187,8 @@ fn main_cf(folder: &Path, address: Ipv4Addr) -> String {
          data_directory = {folder}/data\n\
          command_directory = /usr/sbin\n\
          daemon_directory = {daemons}\n\
-         maillog_file = /dev/stdout\n\
+         maillog_file = {folder}/log\n\
+         maillog_file_prefixes = {folder}\n\
          inet_interfaces = {address}\n\
          inet_protocols = ipv4\n\
          mydestination =\n\

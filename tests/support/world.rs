@@ -67,6 +67,8 @@ pub struct ControllerSettings {
     pub probe_seconds: u32,
     /// Networks that may be probed although they are not public.
     pub allow_targets: Vec<String>,
+    /// Detours of the public URLs: by default all of them to the front.
+    pub connect_to: Vec<String>,
     /// Further flags.
     pub flags: Vec<String>,
 }
@@ -245,6 +247,7 @@ impl World {
             endpoints: endpoints.to_vec(),
             probe_seconds: 2,
             allow_targets: vec!["127.0.0.0/8".to_owned()],
+            connect_to: vec![format!("::{}", host_and_port(self.front.address()))],
             flags: Vec::new(),
         }
     }
@@ -260,18 +263,29 @@ impl World {
         settings: &ControllerSettings,
         admin: SocketAddr,
     ) -> Process {
+        self.controllers(settings, admin)(0)
+    }
+
+    /// What starts a controller, again and again where need be.
+    pub fn controllers(
+        &self,
+        settings: &ControllerSettings,
+        admin: SocketAddr,
+    ) -> impl Fn(usize) -> Process + Send + 'static {
         let mut args = vec![
             "controller".to_owned(),
             format!("--namespace={SYSTEM}"),
             format!("--admin-listen={admin}"),
             format!("--identity={}", settings.name),
             format!("--resolver={}", self.dns),
-            format!("--connect-to=::{}", host_and_port(self.front.address())),
             format!("--ca-file={}", self.front.ca_file().display()),
             format!("--probe-interval={}", settings.probe_seconds),
         ];
         for range in &settings.allow_targets {
             args.push(format!("--allow-target={range}"));
+        }
+        for detour in &settings.connect_to {
+            args.push(format!("--connect-to={detour}"));
         }
         for zone in &self.zones {
             args.push(format!("--authoritative={zone}={}", self.dns));
@@ -280,13 +294,12 @@ impl World {
             args.push(format!("--policy-endpoint={endpoint}"));
         }
         args.extend(settings.flags.iter().cloned());
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        Process::mta_sts(
-            &settings.name,
-            self.folder.path(),
-            Some(&settings.kubeconfig),
-            &args,
-        )
+        let (name, kubeconfig) = (settings.name.clone(), settings.kubeconfig.clone());
+        let folder = self.folder.path().to_owned();
+        move |_| {
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            Process::mta_sts(&name, &folder, Some(&kubeconfig), &args)
+        }
     }
 
     /// Where BIND listens.
@@ -595,6 +608,11 @@ pub fn id_in(text: &str) -> Option<String> {
     Some(rest.split(';').next()?.to_owned())
 }
 
+/// The message of a condition; empty where that is not there.
+pub fn message<'a>(status: &'a MtaStsPolicyStatus, type_: &str) -> &'a str {
+    find(status, type_).map_or("", |condition| &condition.message)
+}
+
 /// A condition of a status.
 pub fn find<'a>(status: &'a MtaStsPolicyStatus, type_: &str) -> Option<&'a Condition> {
     status.conditions.iter().find(|c| c.type_ == type_)
@@ -673,6 +691,17 @@ impl Observer {
     /// What has been seen so far.
     pub fn seen(&self) -> Seen {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// Waits until it sees this id announced.
+    pub async fn sees(&self, id: &str) {
+        let what = format!("the observer sees the id {id}");
+        eventually(&what, SOON, async || {
+            let seen = self.seen();
+            let last = seen.announced.last().is_some_and(|last| last == id);
+            ensure(last && seen.looks > 5, format!("{seen:?}"))
+        })
+        .await;
     }
 
     /// Ends the watch. Panics if the invariant was ever broken.

@@ -76,12 +76,23 @@ fn endpoint_addresses(context: &Context) -> BTreeSet<SocketAddr> {
         .collect()
 }
 
+/// The addresses of one slice. `wanted` is the Service's port, by name or number: slices know its
+/// name and the pods' port, not its number, so a number may also stand for the only port there is.
 fn slice_addresses(slice: &EndpointSlice, wanted: &str) -> Vec<SocketAddr> {
-    let ports = slice.ports.iter().flatten().filter(|port| {
-        port.name.as_deref().unwrap_or_default() == wanted
-            || port.port.is_some_and(|number| number.to_string() == wanted)
-    });
-    let ports: Vec<u16> = ports
+    let tcp: Vec<_> = slice
+        .ports
+        .iter()
+        .flatten()
+        .filter(|port| port.protocol.as_deref().is_none_or(|p| p == "TCP"))
+        .collect();
+    let is_only = tcp.len() == 1 && wanted.parse::<u16>().is_ok();
+    let ports: Vec<u16> = tcp
+        .iter()
+        .filter(|port| {
+            is_only
+                || port.name.as_deref().unwrap_or_default() == wanted
+                || port.port.is_some_and(|number| number.to_string() == wanted)
+        })
         .filter_map(|port| u16::try_from(port.port?).ok())
         .collect();
     slice
@@ -99,4 +110,109 @@ fn slice_addresses(slice: &EndpointSlice, wanted: &str) -> Vec<SocketAddr> {
                 .map(move |port| SocketAddr::new(address, *port))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_endpoint_that_is_not_on_its_way_out_is_asked() {
+        let http = json!([{"name": "http", "port": 8081, "protocol": "TCP"}]);
+        let two = json!([{"name": "http", "port": 8081}, {"name": "admin", "port": 8082}]);
+        let udp = json!([{"name": "http", "port": 8081, "protocol": "UDP"}]);
+        let unnamed = json!([{"port": 8081}]);
+        let plain = json!({"addresses": ["10.0.0.1"]});
+        let state = |ready: bool, terminating: bool| {
+            json!({"addresses": ["10.0.0.1"],
+                "conditions": {"ready": ready, "serving": ready, "terminating": terminating}})
+        };
+        for (case, wanted, ports, endpoint, expected) in [
+            (
+                "by name",
+                "http",
+                &http,
+                plain.clone(),
+                &["10.0.0.1:8081"][..],
+            ),
+            ("another name", "web", &http, plain.clone(), &[]),
+            (
+                "by the pods' number",
+                "8081",
+                &two,
+                plain.clone(),
+                &["10.0.0.1:8081"],
+            ),
+            (
+                "by the Service's number",
+                "80",
+                &http,
+                plain.clone(),
+                &["10.0.0.1:8081"],
+            ),
+            ("which of two is not known", "80", &two, plain.clone(), &[]),
+            (
+                "the only one, without a name",
+                "80",
+                &unnamed,
+                plain.clone(),
+                &["10.0.0.1:8081"],
+            ),
+            (
+                "a name that is not there",
+                "http",
+                &unnamed,
+                plain.clone(),
+                &[],
+            ),
+            ("not TCP", "http", &udp, plain.clone(), &[]),
+            (
+                "not ready",
+                "http",
+                &http,
+                state(false, false),
+                &["10.0.0.1:8081"],
+            ),
+            ("on its way out", "http", &http, state(false, true), &[]),
+            (
+                "serving till the end",
+                "http",
+                &http,
+                state(true, true),
+                &[],
+            ),
+            (
+                "IPv6",
+                "http",
+                &http,
+                json!({"addresses": ["2001:db8::1"]}),
+                &["[2001:db8::1]:8081"],
+            ),
+            (
+                "a name",
+                "http",
+                &http,
+                json!({"addresses": ["pod.example"]}),
+                &[],
+            ),
+        ] {
+            let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+                "addressType": "IPv4", "ports": ports, "endpoints": [endpoint]});
+            let slice = serde_json::from_value(slice).unwrap();
+            let found: Vec<String> = slice_addresses(&slice, wanted)
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            assert_eq!(found, expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_slice_without_ports_or_endpoints_has_no_address() {
+        let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "addressType": "IPv4", "ports": null, "endpoints": []});
+        let slice = serde_json::from_value(slice).unwrap();
+        assert!(slice_addresses(&slice, "http").is_empty());
+    }
 }

@@ -29,6 +29,8 @@ pub(super) struct DnsSeen {
     pub(super) txt_name: String,
     /// What each authoritative server says of the TXT record.
     pub(super) servers: Vec<TxtServer>,
+    /// Why nobody could be asked: then it is not even known where the TXT record belongs.
+    pub(super) unknown: Option<String>,
     /// The live MX hosts.
     pub(super) mx: MxSeen,
 }
@@ -83,10 +85,10 @@ pub(super) async fn dns_seen(context: &Context, accepted: &Accepted) -> DnsSeen 
     let record_name = domain.sts_record_name();
     let (servers, mx) = tokio::join!(txt_servers(context, &record_name), mx_seen(context, domain),);
     let now = clock::now();
-    let (txt_name, servers) = servers.unwrap_or_else(|error| {
-        tracing::debug!(%domain, %error, "the authoritative servers are not known");
-        (record_name, Vec::new())
-    });
+    let (txt_name, servers, unknown) = match servers {
+        Ok((name, servers)) => (name, servers, None),
+        Err(error) => (record_name, Vec::new(), Some(error.to_string())),
+    };
     let servers = servers
         .into_iter()
         .map(|server| txt_server(context, domain, server.server.address, server.result, now))
@@ -99,6 +101,7 @@ pub(super) async fn dns_seen(context: &Context, accepted: &Accepted) -> DnsSeen 
         provider,
         txt_name,
         servers,
+        unknown,
         mx,
     }
 }

@@ -22,6 +22,10 @@ pub(super) async fn public(context: &Context, domain: &Domain, looks: usize) -> 
     if context.settings.public_gate == PublicGate::InCluster {
         return Public::NotLooked;
     }
+    look(context, domain, looks).await
+}
+
+async fn look(context: &Context, domain: &Domain, looks: usize) -> Public {
     let host = domain.policy_host();
     let addresses = match context.dns.addresses(host.as_str()).await {
         Ok(addresses) => addresses,
@@ -200,21 +204,30 @@ fn cache_seconds(response: &PolicyResponse) -> Option<u32> {
     )
 }
 
-/// The live policy of a domain that is to be taken over: what senders may hold by now.
+/// The live policy of a domain that is to be taken over: what senders may hold by now. `None`
+/// where the policy host shows none; an error where it could not be asked, so that there may be
+/// one all the same.
 pub(in crate::controller) async fn adopted(
     context: &Context,
     domain: &Domain,
     txt: &TxtSet,
-) -> Option<Adopted> {
-    let Public::Answers(answers) = public(context, domain, 1).await else {
-        return None;
+) -> Result<Option<Adopted>, String> {
+    // Whatever the gate is set to: what is live now need not stand behind this cluster's front.
+    let answers = match look(context, domain, 1).await {
+        Public::Answers(answers) => answers,
+        Public::LookupFailed(why) => return Err(why),
+        Public::NotLooked | Public::NoAddress => return Ok(None),
     };
+    let silent = answers.iter().find_map(|answer| match &answer.outcome {
+        PublicOutcome::Unreachable(why) => Some(format!("{}: {why}", answer.address)),
+        _ => None,
+    });
     let id: Option<PolicyId> = txt
         .foreign()
         .iter()
         .find_map(|text| StsRecord::parse(text).ok())
         .map(|record| record.id);
-    answers.into_iter().find_map(|answer| match answer.outcome {
+    let found = answers.into_iter().find_map(|answer| match answer.outcome {
         PublicOutcome::Body {
             sha256,
             policy: Some(policy),
@@ -225,5 +238,9 @@ pub(in crate::controller) async fn adopted(
             sha256,
         }),
         _ => None,
-    })
+    });
+    match (found, silent) {
+        (None, Some(why)) => Err(why),
+        (found, _) => Ok(found),
+    }
 }

@@ -198,9 +198,10 @@ fn dns_published(report: &Report) -> Verdict {
     let no = ConditionStatus::False;
     let shown = report.progress.as_ref().map(|progress| &progress.shown);
     let announced = report.record.as_ref().is_some_and(is_announced);
+    let confirmed = report.record.as_ref().is_some_and(is_confirmed);
     match (&report.hold, shown) {
         // A provider that is down takes nothing away from what all servers show.
-        (Some(Hold::Provider { .. }) | None, Some(Shown::Yes)) if announced => of(
+        (Some(Hold::Provider { .. }) | None, Some(Shown::Yes)) if confirmed => of(
             ConditionStatus::True,
             Reason::Published,
             "every authoritative server shows the record".to_owned(),
@@ -219,6 +220,11 @@ fn dns_published(report: &Report) -> Verdict {
             Reason::WaitingForHost,
             "the id follows once the body is proved to be out: see PolicyServed".to_owned(),
         ),
+        (None, Some(Shown::Yes)) => of(
+            no,
+            Reason::Pending,
+            "every authoritative server shows the record; that is about to be noted".to_owned(),
+        ),
         (None, _) if report.manual => of(
             no,
             Reason::ManualActionNeeded,
@@ -236,6 +242,12 @@ fn dns_published(report: &Report) -> Verdict {
         ),
         (None, _) => of(no, Reason::Pending, "not yet written".to_owned()),
     }
+}
+
+/// Before that nobody can say from when on senders follow.
+fn is_confirmed(record: &Record) -> bool {
+    let announced = record.publication.announced.as_ref();
+    is_announced(record) && announced.is_some_and(|announced| announced.confirmed_at.is_some())
 }
 
 fn is_announced(record: &Record) -> bool {
@@ -354,8 +366,11 @@ fn ready(known: Option<&MtaStsPolicyStatus>, report: &Report, verdicts: &[Verdic
         };
     }
     let failing = verdicts.iter().find(|verdict| {
+        // An address that waits because the DNS is held is not the cause.
+        let follows = report.hold.is_some() && verdict.reason == Reason::AddressPending.as_str();
         let counts = verdict.type_ != ConditionType::MxCovered
-            && verdict.type_ != ConditionType::CertificateValid;
+            && verdict.type_ != ConditionType::CertificateValid
+            && !follows;
         counts && verdict.status != ConditionStatus::True
     });
     match failing {
@@ -422,8 +437,9 @@ fn progress(report: &Report, ready: &Verdict) -> Option<Verdict> {
             ..ready.clone()
         });
     }
-    // Waiting for a person is neither.
-    (ready.reason != Reason::ManualActionNeeded.as_str()).then(|| {
+    // Waiting for a person is neither: for the TXT record, or for the address before it.
+    let by_hand = report.manual && ready.reason == Reason::HostUnresolved.as_str();
+    (ready.reason != Reason::ManualActionNeeded.as_str() && !by_hand).then(|| {
         verdict(
             ConditionType::Reconciling,
             ConditionStatus::True,

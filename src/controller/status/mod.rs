@@ -15,7 +15,7 @@ use super::context::Context;
 use super::error::Error;
 use super::findings::findings;
 use super::object_status::Written;
-use super::report::Report;
+use super::report::{Hold, Report};
 use super::{events, object_status};
 use crate::api::condition::Reason;
 use crate::api::{Condition, ConditionStatus, ConditionType, MtaStsPolicy, MtaStsPolicyStatus};
@@ -107,7 +107,11 @@ fn measure(context: &Context, report: &Report, status: &MtaStsPolicyStatus) {
     let Some(domain) = &report.domain else {
         return;
     };
-    if report.rejected.is_some() {
+    if let Some(rejected) = &report.rejected {
+        // Of a domain that another object owns that one's series tell.
+        if rejected.reason != Reason::DomainConflict {
+            context.metrics.not_accepted(domain);
+        }
         return;
     }
     let announced = report
@@ -118,6 +122,11 @@ fn measure(context: &Context, report: &Report, status: &MtaStsPolicyStatus) {
     context
         .metrics
         .policy(domain, ready, announced.map(|a| &a.id));
+    context
+        .metrics
+        .healthy(domain, is_true(status, ConditionType::Healthy));
+    let drifting = matches!(report.hold, Some(Hold::Drift(_)));
+    context.metrics.drifting(domain, drifting);
     let not_after = match report.seen.as_ref().map(|seen| &seen.public) {
         Some(Public::Answers(answers)) => answers.iter().filter_map(|a| a.not_after).min(),
         _ => None,

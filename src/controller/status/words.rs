@@ -92,7 +92,7 @@ pub(super) fn certificate_problem(problem: CertificateProblem) -> (Reason, &'sta
         ),
         CertificateProblem::IncompleteChain => (
             Reason::IncompleteChain,
-            "the intermediate certificate is not sent; let the front send the full chain",
+            "the certificate comes alone, and its issuer is no trusted root; let the front send the full chain, or give the root of a private CA to --ca-file",
         ),
         CertificateProblem::Handshake => (
             Reason::HandshakeFailed,

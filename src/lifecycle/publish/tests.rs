@@ -352,3 +352,41 @@ fn what_was_never_confirmed_may_still_be_remembered() {
     assert_eq!(previous(&first, 30), 3600);
     assert_eq!(previous(&confirm(&first, at(2)), 30), 30);
 }
+
+#[test]
+fn what_an_external_host_serves_is_noted_once_and_does_not_fill_the_ledger() {
+    let served = |max_age: u32| {
+        let policy = Policy {
+            mode: Mode::Enforce,
+            max_age: MaxAge::from_seconds(max_age).unwrap(),
+            mx: vec!["mail.example.org".parse().unwrap()],
+        };
+        let outcome = PublicOutcome::Body {
+            sha256: Sha256Digest::of(policy.render().as_bytes()),
+            policy: Some(policy),
+            content_type: Some("text/plain".to_owned()),
+            cache_seconds: None,
+        };
+        Public::Answers(vec![answer(outcome)])
+    };
+    let mut record = record();
+    let mut seen = fresh(&record);
+    seen.public = served(1);
+    assert_eq!(
+        note_external(&record, &seen, at(0)),
+        None,
+        "it is ours to serve"
+    );
+    seen.endpoints = None;
+    for second in 1..500 {
+        seen.public = served(second);
+        let now = at(i64::from(second));
+        record = note_external(&record, &seen, now).expect("a policy that is new");
+        assert_eq!(note_external(&record, &seen, now), None, "once");
+    }
+    let ledger = &record.publication.ledger;
+    assert!(ledger.len() <= ledger::MAX_ENTRIES, "{}", ledger.len());
+    let longest = ledger.iter().map(|entry| entry.max_age.seconds()).max();
+    assert_eq!(longest, Some(86_400));
+    assert!(reopen_ledger(&record, &seen).is_none());
+}

@@ -1,9 +1,8 @@
 //! Recursive resolvers, as the system or the administrator names them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use hickory_proto::rr::Name;
-use hickory_resolver::system_conf::read_system_conf;
 use tokio::time::Instant;
 
 use super::query::{self, Role, absolute};
@@ -29,9 +28,11 @@ impl Resolver {
 
     /// Asks those of `/etc/resolv.conf`; none, if it can't be read.
     pub fn system() -> Self {
-        let config = read_system_conf().map(|(config, _)| config).ok();
-        let servers = config.iter().flat_map(|config| config.name_servers());
-        Self::new(servers.map(|server| (server.ip, DNS_PORT).into()).collect())
+        let text = std::fs::read("/etc/resolv.conf").unwrap_or_default();
+        let config = resolv_conf::Config::parse(text).ok();
+        let servers = config.iter().flat_map(|config| &config.nameservers);
+        let address = |server| SocketAddr::new(IpAddr::from(server), DNS_PORT);
+        Self::new(servers.map(address).collect())
     }
 
     /// Whom it asks.
