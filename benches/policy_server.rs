@@ -43,7 +43,7 @@ use tokio::net::TcpStream;
 const DOMAINS: usize = 1000;
 const CONNECTIONS: usize = 16;
 /// In each round, for each server.
-const REQUESTS: usize = 32_000;
+const REQUESTS: usize = 96_000;
 /// The servers take turns, so that other work on the machine meets both.
 const ROUNDS: usize = 5;
 const START: Duration = Duration::from_secs(60);

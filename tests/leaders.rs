@@ -20,7 +20,7 @@ use serde_json::json;
 use support::api_proxy::{ApiProxy, is_write};
 use support::dns_proxy::DnsProxy;
 use support::http;
-use support::interfere::{Action, Interference, When};
+use support::interfere::{Action, Interference, When, Write};
 use support::ports::{free_port, loopback};
 use support::process::Process;
 use support::wait::{always, ensure, eventually};
@@ -71,5 +71,203 @@ impl Replica {
             ensure(self.leads().await?, "it is not")
         })
         .await;
+    }
+}
+
+/// A world with two controllers; the first one leads.
+struct Pair {
+    world: World,
+    _server: Process,
+    endpoint: SocketAddr,
+    first: Replica,
+    second: Replica,
+}
+
+impl Pair {
+    async fn start() -> Self {
+        let world = World::start(&[DOMAIN]).await;
+        let (server, endpoint) = world.serve("serve").await;
+        world.route(&[DOMAIN], endpoint).await;
+        world.provider(world.dns()).await;
+        let first = Replica::start(&world, "first", endpoint).await;
+        first.is_leader().await;
+        let second = Replica::start(&world, "second", endpoint).await;
+        assert_eq!(second.leads().await, Ok(false), "two leaders");
+        Self {
+            world,
+            _server: server,
+            endpoint,
+            first,
+            second,
+        }
+    }
+
+    async fn holder(&self) -> String {
+        let leases = Api::<Lease>::namespaced(self.world.client.clone(), SYSTEM);
+        let lease = leases.get("mta-sts-operator").await.unwrap();
+        lease.spec.unwrap().holder_identity.unwrap_or_default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_leaders_publication_is_finished_by_the_other_replica() {
+    let pair = Pair::start().await;
+    let world = &pair.world;
+    let observer = world.observe(DOMAIN, &[pair.endpoint]);
+    // Killed with the body decided and out, and its id not yet announced.
+    let decided =
+        |write: &Write| write.what.starts_with("POST") && write.what.contains("/configmaps");
+    let kill = Action::Kill(pair.first.process.clone());
+    pair.first.writes.on(decided, 1, When::After, kill);
+    world.policy(DOMAIN, json!({})).await;
+    let status = world.ready(DOMAIN).await;
+    assert!(pair.first.process.ended().is_some(), "it was not killed");
+    assert_eq!(pair.second.leads().await, Ok(true));
+    let id = status.policy.unwrap().id;
+    observer.sees(&id).await;
+    // Its own decision, not a second one.
+    assert_eq!(
+        observer.finish_strictly().announced,
+        std::slice::from_ref(&id)
+    );
+    let ledger = world.publication(DOMAIN).await["ledger"].clone();
+    assert_eq!(ledger.as_array().map(Vec::len), Some(1), "{ledger}");
+    assert_eq!(ledger[0]["id"], json!(id));
+    assert!(pair.holder().await.starts_with("second"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_wakes_up_after_its_lease_writes_nothing_and_ends() {
+    let pair = Pair::start().await;
+    let world = &pair.world;
+    world.policy(DOMAIN, json!({})).await;
+    let before = world.ready(DOMAIN).await.policy.unwrap().id;
+    let observer = world.observe(DOMAIN, &[pair.endpoint]);
+
+    pair.first.process.signal("STOP");
+    // It has enough to do when it wakes up.
+    world.policy(DOMAIN, json!({"mode": "enforce"})).await;
+    let after = world.ready(DOMAIN).await.policy.unwrap().id;
+    assert_eq!(pair.second.leads().await, Ok(true));
+    let (written, updated) = (
+        pair.first.writes.writes(),
+        world.bind.lock().unwrap().serial(DOMAIN),
+    );
+    pair.first.process.signal("CONT");
+    let status = pair.first.process.exit(SOON).await;
+    assert!(!status.success(), "it says that it failed");
+    assert!(pair.first.process.log().contains("lease"), "and why");
+    let late = pair.first.writes.writes().split_off(written.len());
+    assert!(
+        late.is_empty(),
+        "written after the lease was over: {late:?}"
+    );
+    assert_eq!(
+        world.bind.lock().unwrap().serial(DOMAIN),
+        updated,
+        "the zone was changed"
+    );
+    observer.sees(&after).await;
+    assert_eq!(observer.finish_strictly().announced, [before, after]);
+    assert!(pair.holder().await.starts_with("second"));
+}
+
+/// What was sent in time may arrive late, and by then somebody else has written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_the_txt_record_that_arrives_late_is_refused() {
+    let place = Late::start().await;
+    let writes = place.dns.writes.clone();
+    place
+        .is_refused(&writes, |write| write.what.contains("_mta-sts."))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_the_record_that_arrives_late_is_refused() {
+    let place = Late::start().await;
+    let writes = place.first.writes.clone();
+    let is_record = |write: &Write| {
+        write.what.starts_with("PUT") && write.what.contains("/configmaps/mta-sts-")
+    };
+    place.is_refused(&writes, is_record).await;
+}
+
+/// Two controllers that write to the DNS through a proxy, and what the first one published.
+struct Late {
+    world: World,
+    _server: Process,
+    endpoint: SocketAddr,
+    dns: DnsProxy,
+    first: Replica,
+    second: Replica,
+    before: String,
+}
+
+impl Late {
+    async fn start() -> Self {
+        let world = World::start(&[DOMAIN]).await;
+        let (server, endpoint) = world.serve("serve").await;
+        world.route(&[DOMAIN], endpoint).await;
+        let dns = DnsProxy::start(world.dns()).await;
+        world.provider(dns.address()).await;
+        let first = Replica::start(&world, "first", endpoint).await;
+        first.is_leader().await;
+        let second = Replica::start(&world, "second", endpoint).await;
+        world.policy(DOMAIN, json!({})).await;
+        let before = world.ready(DOMAIN).await.policy.unwrap().id;
+        Self {
+            world,
+            _server: server,
+            endpoint,
+            dns,
+            first,
+            second,
+            before,
+        }
+    }
+
+    /// Puts the leader to sleep with a write that `fits` on its way, and lets that arrive only when
+    /// the other replica has published that decision and the next one.
+    async fn is_refused(&self, writes: &Interference, fits: fn(&Write) -> bool) {
+        let world = &self.world;
+        let observer = world.observe(DOMAIN, &[self.endpoint]);
+        let (release, sleeper) = (Arc::new(Notify::new()), self.first.process.clone());
+        let sleep = Action::Run(Box::new(move || sleeper.signal("STOP")));
+        writes.on(fits, 1, When::Before, sleep);
+        writes.on(fits, 1, When::Before, Action::Hold(release.clone()));
+        let before = writes.writes().len();
+        let held = || writes.writes().into_iter().skip(before).find(fits);
+        world.policy(DOMAIN, json!({"mode": "enforce"})).await;
+        eventually("the write is held", SOON, async || {
+            held().ok_or("not yet sent")
+        })
+        .await;
+
+        self.second.is_leader().await;
+        world.ready(DOMAIN).await;
+        let middle = world.txt_id(DOMAIN).unwrap();
+        let another = json!({"mode": "enforce", "maxAgeSeconds": 86400});
+        world.policy(DOMAIN, another).await;
+        let last = world.ready(DOMAIN).await.policy.unwrap().id;
+        let record = world.publication(DOMAIN).await;
+
+        release.notify_one();
+        let refusal = eventually("the late write is answered", SOON, async || {
+            held().and_then(|write| write.answered).ok_or("not yet")
+        })
+        .await;
+        // YXRRSET, NXRRSET; 409 Conflict.
+        assert!([7, 8, 409].contains(&refusal), "answered {refusal}");
+        always("the last decision stands", WHILE, async || {
+            assert_eq!(world.publication(DOMAIN).await, record);
+            let announced = world.txt_id(DOMAIN);
+            ensure(announced.as_ref() == Some(&last), format!("{announced:?}"))
+        })
+        .await;
+        self.first.process.signal("CONT");
+        self.first.process.exit(SOON).await;
+        observer.sees(&last).await;
+        let seen = observer.finish_strictly();
+        assert_eq!(seen.announced, [self.before.clone(), middle, last]);
     }
 }

@@ -735,7 +735,7 @@ struct Counts<'a> {
 
 impl Counts<'_> {
     fn now(&self) -> (usize, usize) {
-        (self.api.writes.writes().len(), self.dns.messages())
+        (self.api.writes.writes().len(), self.dns.asked())
     }
 
     /// For several looks nobody reads the credentials or sends a message.

@@ -23,7 +23,7 @@ pub struct DnsProxy {
     pub writes: Arc<Interference>,
     /// Takes the server away from the clients of this proxy, and gives it back.
     pub link: Arc<Link>,
-    messages: Arc<AtomicUsize>,
+    asked: Arc<AtomicUsize>,
     tasks: [JoinHandle<()>; 2],
 }
 
@@ -31,7 +31,7 @@ struct Upstream {
     address: SocketAddr,
     writes: Arc<Interference>,
     link: Arc<Link>,
-    messages: Arc<AtomicUsize>,
+    asked: Arc<AtomicUsize>,
 }
 
 impl DnsProxy {
@@ -42,13 +42,13 @@ impl DnsProxy {
 
     /// The same with numbers that it may share with other proxies.
     pub async fn counting(address: SocketAddr, writes: Arc<Interference>) -> Self {
+        let asked = Arc::<AtomicUsize>::default();
         let link = Link::new(free_port());
-        let messages = Arc::<AtomicUsize>::default();
         let upstream = Arc::new(Upstream {
             address,
             writes: writes.clone(),
             link: link.clone(),
-            messages: messages.clone(),
+            asked: asked.clone(),
         });
         let tasks = [
             tokio::spawn(accept_tcp(upstream.clone())),
@@ -58,14 +58,14 @@ impl DnsProxy {
         Self {
             writes,
             link,
-            messages,
+            asked,
             tasks,
         }
     }
 
-    /// How many messages came so far, updates and questions.
-    pub fn messages(&self) -> usize {
-        self.messages.load(Ordering::Relaxed)
+    /// How many messages came so far, of any kind.
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
     }
 
     /// Where it listens, by UDP and TCP.
@@ -150,7 +150,7 @@ enum Transport {
 
 /// An error means that the client gets no answer.
 async fn forward(question: Vec<u8>, by: Transport, upstream: &Upstream) -> io::Result<Vec<u8>> {
-    upstream.messages.fetch_add(1, Ordering::Relaxed);
+    upstream.asked.fetch_add(1, Ordering::Relaxed);
     let number = is_update(&question).then(|| upstream.writes.begin(describe(&question)));
     pass(number, When::Before, upstream).await?;
     let answer = tokio::time::timeout(UPSTREAM_DEADLINE, ask(&question, by, upstream)).await??;

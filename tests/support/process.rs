@@ -72,6 +72,16 @@ impl Process {
         self.pid
     }
 
+    /// A line of `/proc/PID/status` in KiB: `VmRSS` is its memory now, `VmHWM` the most it ever had.
+    pub fn kibibytes(&self, field: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).expect("it runs");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        number.unwrap_or_else(|| panic!("no {field} in {status}"))
+    }
+
     /// Sends a signal by its name: `STOP`, `CONT`, `TERM`, `HUP`.
     pub fn signal(&self, signal: &str) {
         let sent = Command::new("sh")
