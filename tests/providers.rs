@@ -111,7 +111,11 @@ fn provider_is(
             reason,
             stalled,
             says,
-            of_provider: Some(reason),
+            // Without a zone to ask for, its own check sees only the server and the key.
+            of_provider: match reason {
+                "NotDelegated" | "ProviderError" => None,
+                reason => Some(reason),
+            },
         },
         heal: Heal::Provider,
     }
@@ -239,7 +243,7 @@ fn services(servers: &Servers) -> Vec<Case> {
                 at(servers.proxy.address()),
                 "ProviderUnreachable",
                 false,
-                "connection",
+                "cannot be reached over TCP",
             )
         },
         Case {
