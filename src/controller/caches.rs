@@ -3,6 +3,7 @@
 use std::hash::Hash;
 
 use futures::channel::mpsc;
+use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -14,7 +15,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use super::records::cached_publication;
-use crate::api::{ClusterDnsProvider, ConditionType, DnsProvider, MtaStsPolicy};
+use crate::api::{ClusterDnsProvider, ConditionType, DnsProvider, MtaStsPolicy, ProviderKind};
 use crate::lifecycle::names::object_name;
 use crate::lifecycle::ownership::Holding;
 use crate::lifecycle::record::{DOMAIN_ANNOTATION, RECORD_ROLE, ROLE_LABEL};
@@ -38,6 +39,7 @@ pub(super) struct Caches {
     pub(super) endpoints: Store<EndpointSlice>,
     shared: Vec<Filled>,
     of_leader: Vec<Filled>,
+    tell: Tell,
 }
 
 /// What a change in one of the caches sets off.
@@ -54,13 +56,10 @@ pub(super) struct Triggers {
 
 /// The streams that feed the controllers themselves.
 pub(super) struct Streams {
-    pub(super) policies: futures::stream::BoxStream<'static, Result<GuardedPolicy, watcher::Error>>,
-    pub(super) providers:
-        futures::stream::BoxStream<'static, Result<DeserializeGuard<DnsProvider>, watcher::Error>>,
-    pub(super) cluster_providers: futures::stream::BoxStream<
-        'static,
-        Result<DeserializeGuard<ClusterDnsProvider>, watcher::Error>,
-    >,
+    pub(super) policies: BoxStream<'static, Result<GuardedPolicy, watcher::Error>>,
+    pub(super) providers: BoxStream<'static, Result<DeserializeGuard<DnsProvider>, watcher::Error>>,
+    pub(super) cluster_providers:
+        BoxStream<'static, Result<DeserializeGuard<ClusterDnsProvider>, watcher::Error>>,
 }
 
 /// Starts nothing yet: a cache, the stream that fills it while it is polled, and whether it has
@@ -158,6 +157,10 @@ pub(super) fn start(
     );
 
     let (to_policies, from_policies) = mpsc::unbounded();
+    let tell = Tell {
+        policies: policies.clone(),
+        to: to_policies,
+    };
     let caches = Caches {
         policies,
         records,
@@ -175,10 +178,7 @@ pub(super) fn start(
             endpoints_filled,
         ],
         of_leader: vec![policies_filled, providers_filled, cluster_filled],
-    };
-    let tell = Tell {
-        policies: caches.policies.clone(),
-        to: to_policies,
+        tell: tell.clone(),
     };
 
     let told = tell.clone();
@@ -192,8 +192,13 @@ pub(super) fn start(
     });
     let told = tell.clone();
     follow("endpoints", endpoint_stream, move |_| told.unready());
-    follow("namespaces", namespace_stream, |_| {});
-    follow("ingress classes", class_stream, move |_| tell.unready());
+    let relabelled = namespace_stream.predicate_filter(predicates::labels, Default::default());
+    let told = tell.clone();
+    follow("namespaces", relabelled, move |namespace| {
+        told.of_namespace(&namespace.name_any());
+    });
+    let told = tell.clone();
+    follow("ingress classes", class_stream, move |_| told.unready());
 
     let (to_records, from_records) = mpsc::unbounded();
     let own = namespace.to_owned();
@@ -214,12 +219,14 @@ pub(super) fn start(
         policies: policy_stream
             .predicate_filter(relevant, Default::default())
             .boxed(),
-        providers: provider_stream
-            .predicate_filter(predicates::generation, Default::default())
-            .boxed(),
-        cluster_providers: cluster_provider_stream
-            .predicate_filter(predicates::generation, Default::default())
-            .boxed(),
+        providers: told_of(
+            provider_stream.predicate_filter(predicates::generation, Default::default()),
+            tell.clone(),
+        ),
+        cluster_providers: told_of(
+            cluster_provider_stream.predicate_filter(predicates::generation, Default::default()),
+            tell,
+        ),
     };
     let triggers = Triggers {
         policies: futures::stream::select(from_policies, policies_listed).boxed(),
@@ -230,7 +237,29 @@ pub(super) fn start(
     (caches, triggers, streams)
 }
 
+/// The same stream, whose providers' users are told.
+fn told_of<K>(
+    stream: impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
+    tell: Tell,
+) -> BoxStream<'static, Result<K, watcher::Error>>
+where
+    K: ResourceExt + Send + 'static,
+{
+    stream
+        .inspect(move |event| {
+            if let Ok(provider) = event {
+                tell.of_provider(provider.namespace().as_deref(), &provider.name_any());
+            }
+        })
+        .boxed()
+}
+
 impl Caches {
+    /// Has the policies looked at that use a provider, because it can be used again.
+    pub(super) fn tell_users_of(&self, namespace: Option<&str>, name: &str) {
+        self.tell.of_provider(namespace, name);
+    }
+
     /// Waits until the caches that every replica fills have seen a whole list.
     pub(super) async fn ready(&self) {
         wait_for_all(&self.shared).await;
@@ -284,6 +313,27 @@ impl Tell {
         self.send_where(|policy| {
             let host = format!("mta-sts.{}", policy.spec.domain);
             domain.is_some_and(|d| *d == policy.spec.domain) || hosts.contains(&host.as_str())
+        });
+    }
+
+    /// All of a namespace, whose labels say which providers they may use.
+    fn of_namespace(&self, namespace: &str) {
+        self.send_where(|policy| policy.namespace().as_deref() == Some(namespace));
+    }
+
+    /// All that use a provider: a `DnsProvider` of the namespace, or a `ClusterDnsProvider`, which
+    /// may also be the operator's default.
+    fn of_provider(&self, namespace: Option<&str>, name: &str) {
+        self.send_where(|policy| match (&policy.spec.dns.provider_ref, namespace) {
+            (Some(reference), None) => {
+                reference.kind == ProviderKind::ClusterDnsProvider && reference.name == name
+            }
+            (Some(reference), Some(namespace)) => {
+                reference.kind == ProviderKind::DnsProvider
+                    && reference.name == name
+                    && policy.namespace().as_deref() == Some(namespace)
+            }
+            (None, namespace) => namespace.is_none(),
         });
     }
 

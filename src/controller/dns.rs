@@ -134,10 +134,13 @@ async fn credentials(context: &Context, access: &Access) -> Result<TsigSecret, P
         .unwrap_or_else(|| context.namespace.clone());
     let name = reference.name.clone();
     let api = Api::<Secret>::namespaced(context.client.clone(), &namespace);
-    let secret = api
-        .get_opt(&name)
-        .await
-        .map_err(|error| ProviderError::Api(Box::new(error)))?;
+    let secret = match api.get_opt(&name).await {
+        Ok(secret) => secret,
+        Err(kube::Error::SerdeError(_) | kube::Error::FromUtf8(_)) => {
+            return Err(ProviderError::SecretUnreadable { namespace, name });
+        }
+        Err(error) => return Err(ProviderError::Api(Box::new(error))),
+    };
     let Some(secret) = secret else {
         return Err(ProviderError::SecretMissing { namespace, name });
     };

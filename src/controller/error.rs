@@ -137,6 +137,14 @@ pub(super) enum ProviderError {
         /// The zone.
         zone: String,
     },
+    /// What the API server gave is no Secret. Its text is not told: it may hold the value.
+    #[error("the API server's answer about the Secret {namespace}/{name} cannot be read")]
+    SecretUnreadable {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
     /// The API server did not give the Secret.
     #[error("the Secret cannot be read: {0}")]
     Api(#[source] Box<kube::Error>),
@@ -153,6 +161,7 @@ impl ProviderError {
             Self::SecretUnlabelled { .. } => "secret-unlabelled",
             Self::SecretKeyMissing { .. } => "secret-key-missing",
             Self::SecretMalformed { .. } => "secret-malformed",
+            Self::SecretUnreadable { .. } => "secret-unreadable",
             Self::ServerUnresolved { .. } => "server-unresolved",
             Self::ServerPrivate { .. } => "server-private",
             Self::ZoneNotAllowed { .. } => "zone-not-allowed",
@@ -165,7 +174,9 @@ impl ProviderError {
     pub(super) fn class(&self) -> DnsErrorClass {
         match self {
             Self::Dns(error) => error.class(),
-            Self::Api(_) | Self::ServerUnresolved { .. } => DnsErrorClass::Retry,
+            Self::Api(_) | Self::SecretUnreadable { .. } | Self::ServerUnresolved { .. } => {
+                DnsErrorClass::Retry
+            }
             _ => DnsErrorClass::Stalled,
         }
     }

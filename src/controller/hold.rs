@@ -165,7 +165,9 @@ pub(super) fn provider_hold(error: &ProviderError) -> Hold {
         ) => Reason::NotDelegated,
         ProviderError::Dns(DnsError::Unreachable { .. } | DnsError::Timeout { .. })
         | ProviderError::ServerUnresolved { .. } => Reason::ProviderUnreachable,
-        ProviderError::Dns(_) | ProviderError::Api(_) => Reason::ProviderError,
+        ProviderError::Dns(_) | ProviderError::Api(_) | ProviderError::SecretUnreadable { .. } => {
+            Reason::ProviderError
+        }
     };
     Hold::Provider {
         reason,

@@ -108,6 +108,12 @@ pub(super) async fn reconcile<K: ProviderObject>(
             object_status::tell_instead(&context, &*object, &condition.message).await;
         }
     }
+    let was_ready = known.as_ref().is_some_and(is_ready);
+    if ready && !was_ready {
+        let namespace = object.namespace();
+        let caches = &context.caches;
+        caches.tell_users_of(namespace.as_deref(), &object.name_any());
+    }
     Ok(Action::requeue(if ready {
         limits::PROVIDER_CHECK_TIME
     } else {
@@ -135,6 +141,11 @@ async fn check(context: &Context, access: &Access) -> Result<Vec<String>, (Reaso
         } => (reason, message),
         _ => (Reason::ProviderError, error.to_string()),
     })
+}
+
+fn is_ready(status: &DnsProviderStatus) -> bool {
+    let ready = status.conditions.iter().find(|c| c.type_ == "Ready");
+    ready.is_some_and(|ready| ready.status == ConditionStatus::True)
 }
 
 fn build(

@@ -325,3 +325,22 @@ async fn tell_decision(context: &Context, policy: &MtaStsPolicy, record: &Record
     );
     events::tell(context, policy, type_, reason, &note).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lasts_is_looked_at_more_and_more_seldom() {
+        for (case, age, expected) in [
+            ("new", 0, 1),
+            ("just now", 3, 1),
+            ("a while", 40, 10),
+            ("long", 86_400, 60),
+        ] {
+            let since = clock::now() - jiff::SignedDuration::from_secs(age);
+            let after = back_off(Some(since), Duration::from_secs(60));
+            assert_eq!(after.as_secs(), expected, "{case}");
+        }
+    }
+}

@@ -312,8 +312,12 @@ impl DnsError {
 fn how_far(seconds: Option<i64>) -> String {
     match seconds {
         None => String::new(),
-        Some(seconds) if seconds >= 0 => format!(": its clock is {seconds} s ahead of ours"),
-        Some(seconds) => format!(": its clock is {} s behind ours", seconds.unsigned_abs()),
+        // In minutes, so that the same trouble is told in the same words each time.
+        Some(seconds) => {
+            let minutes = (seconds.unsigned_abs() + 30) / 60;
+            let side = if seconds >= 0 { "ahead of" } else { "behind" };
+            format!(": its clock is {minutes} min {side} ours")
+        }
     }
 }
 

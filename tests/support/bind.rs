@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -72,6 +72,8 @@ pub struct Bind {
     // Before its folder, so that it is dead when that is removed.
     process: Option<Process>,
     folder: TempDir,
+    /// How far its clock is off, in seconds.
+    clock: i32,
 }
 
 /// A port that is free for TCP and UDP alike, and below those that the system gives to clients:
@@ -119,6 +121,7 @@ impl Bind {
             address,
             folder,
             process: None,
+            clock: 0,
         };
         bind.try_restart()?;
         Ok(bind)
@@ -145,6 +148,29 @@ impl Bind {
         self.restart();
     }
 
+    /// Starts the server again with its clock so many seconds off.
+    pub fn set_clock(&mut self, seconds: i32) {
+        self.clock = seconds;
+        self.restart();
+    }
+
+    fn clock_off(&self) -> PathBuf {
+        let library = self.folder.path().join("clock_off.so");
+        let output = Command::new("cc")
+            .args([
+                "-shared",
+                "-fPIC",
+                &format!("-DOFFSET={}", self.clock),
+                "-o",
+            ])
+            .arg(&library)
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/clock_off.c"))
+            .output()
+            .expect("cc is installed, since Rust links with it");
+        assert!(output.status.success(), "{output:?}");
+        library
+    }
+
     /// Starts the stopped server again, on the same address and with what it had written.
     pub fn restart(&mut self) {
         self.try_restart().unwrap();
@@ -155,6 +181,9 @@ impl Bind {
         let log = self.folder.path().join("log");
         let _ = fs::remove_file(&log); // what it says must be about this start
         let mut command = Command::new("named");
+        if self.clock != 0 {
+            command.env("LD_PRELOAD", self.clock_off());
+        }
         command
             .env("PATH", SYSTEM_PATH)
             .args(["-g", "-n", "1", "-c"])

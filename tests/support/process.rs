@@ -48,11 +48,17 @@ impl Process {
     }
 
     /// Starts our own binary, `mta-sts ARGS…`, logging to `folder/NAME.log`; `kubeconfig` is the
-    /// only cluster it can see.
+    /// only cluster it can see. Arguments like `MTA_STS_LOG=debug` go into its environment.
     pub fn mta_sts(name: &str, folder: &Path, kubeconfig: Option<&Path>, args: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mta-sts"));
+        let variable = |arg: &&&str| arg.starts_with("MTA_STS_");
         command
-            .args(args)
+            .args(args.iter().filter(|arg| !variable(arg)))
+            .envs(
+                args.iter()
+                    .filter(variable)
+                    .filter_map(|arg| arg.split_once('=')),
+            )
             .env(
                 "KUBECONFIG",
                 kubeconfig.unwrap_or(Path::new("/nonexistent")),

@@ -373,7 +373,7 @@ fn ready(known: Option<&MtaStsPolicyStatus>, report: &Report, verdicts: &[Verdic
             && !follows;
         counts && verdict.status != ConditionStatus::True
     });
-    match failing {
+    match failing.map(|failing| cause(failing, report, verdicts)) {
         Some(failing) => Verdict {
             type_: ConditionType::Ready,
             status: ConditionStatus::False,
@@ -385,6 +385,20 @@ fn ready(known: Option<&MtaStsPolicyStatus>, report: &Report, verdicts: &[Verdic
             Reason::Published,
             "the policy is served and its id is announced",
         ),
+    }
+}
+
+/// What keeps the operator from writing to the DNS keeps the address of the policy host back too,
+/// and is what somebody has to know.
+fn cause<'a>(failing: &'a Verdict, report: &Report, verdicts: &'a [Verdict]) -> &'a Verdict {
+    let waits_for_address = failing.type_ == ConditionType::PolicyServed
+        && failing.reason == Reason::AddressPending.as_str();
+    let held = verdicts.iter().find(|verdict| {
+        verdict.type_ == ConditionType::DnsPublished && verdict.status != ConditionStatus::True
+    });
+    match (&report.hold, held) {
+        (Some(_), Some(held)) if waits_for_address => held,
+        _ => failing,
     }
 }
 
