@@ -15,6 +15,7 @@
 //! | [`peers`] | MTA-STS readers that others wrote, as judges |
 //! | [`postfix::Postfix`] | Postfix, as a domain's MX and as a sender |
 //! | [`slow::Slow`] | a way to a server on which its answers take a while |
+//! | [`place::Place`] | all of it together, with a proxy before each server |
 //! | [`wait`] | waiting for a condition, never for a fixed time |
 //!
 //! A test file says `mod support;` and takes what it needs.
@@ -44,6 +45,7 @@ pub mod kube;
 pub mod kubelet;
 pub mod netns;
 pub mod peers;
+pub mod place;
 pub mod ports;
 pub mod postfix;
 pub mod process;
