@@ -77,6 +77,11 @@ fuzz:
 		(cd fuzz && $(CARGO) +nightly fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS)); \
 	done
 
+# Build the image, reproducibly and without Docker: target/image/mta-sts-operator.oci.tar
+.PHONY: image
+image:
+	@tools/image.sh
+
 # Get what tests run against: Debian packages, etcd and kube-apiserver, other MTA-STS readers
 .PHONY: parts
 parts:
