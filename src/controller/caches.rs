@@ -15,6 +15,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use super::records::cached_publication;
+use super::scope::{Events, Scope, events, is_forbidden};
 use crate::api::{ClusterDnsProvider, ConditionType, DnsProvider, MtaStsPolicy, ProviderKind};
 use crate::lifecycle::names::object_name;
 use crate::lifecycle::ownership::Holding;
@@ -63,13 +64,13 @@ pub(super) struct Streams {
 }
 
 /// Starts nothing yet: a cache, the stream that fills it while it is polled, and whether it has
-/// seen a whole list.
+/// seen a whole list. A watch that is `optional` counts as full, of nothing, where it is not granted.
 ///
 /// That is told by our own channel: kube's `wait_until_ready` wakes only the last of several
 /// waiters, and a controller waits on its store as well.
 fn watch<K>(
-    api: Api<K>,
-    config: watcher::Config,
+    events: Events<K>,
+    optional: Option<&'static str>,
 ) -> (
     Store<K>,
     impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
@@ -84,17 +85,18 @@ where
     let (full, filled) = tokio::sync::watch::channel(false);
     let (again, listed) = mpsc::unbounded();
     let cache = reader.clone();
-    let stream = watcher(api, config)
-        .default_backoff()
+    let stream = events
         .reflect(writer)
-        .inspect(move |event| {
-            if let Ok(watcher::Event::InitDone) = event
-                && full.send_replace(true)
-            {
+        .inspect(move |event| match (event, optional) {
+            (Ok(watcher::Event::InitDone), _) if full.send_replace(true) => {
                 // Nobody may be listening.
                 let all = cache.state().into_iter();
                 all.for_each(|o| drop(again.unbounded_send(ObjectRef::from_obj(&*o))));
             }
+            (Err(error), Some(without)) if is_forbidden(error) && !full.send_replace(true) => {
+                tracing::warn!(%error, "{without}");
+            }
+            _ => {}
         })
         .touched_objects();
     (reader, stream, filled, listed)
@@ -106,6 +108,11 @@ type Listed<K> = mpsc::UnboundedReceiver<ObjectRef<K>>;
 
 /// Whether a cache has seen a whole list.
 type Filled = tokio::sync::watch::Receiver<bool>;
+
+const NO_CLUSTER_PROVIDERS: &str = "ClusterDnsProviders may not be watched: this operator works without them, as if \
+     there were none. Allow `list` and `watch` of clusterdnsproviders by a ClusterRole to use them";
+const NO_INGRESS_CLASSES: &str = "IngressClasses may not be watched: the cluster's default one is not known. Start the \
+     operator with --default-ingress-class, or allow `list` and `watch` of ingressclasses by a ClusterRole";
 
 /// Runs a watch for ever; each touched object is told to `then`. Errors are retried by the
 /// watcher itself and only logged here.
@@ -133,27 +140,45 @@ pub(super) fn start(
     client: &Client,
     namespace: &str,
     service: &str,
+    scope: &Scope,
 ) -> (Caches, Triggers, Streams) {
     let any = watcher::Config::default;
+    let narrow = scope.is_narrow();
     let (policies, policy_stream, policies_filled, policies_listed) =
-        watch(Api::<GuardedPolicy>::all(client.clone()), any());
-    let (records, record_stream, records_filled, _) = watch(
-        Api::<ConfigMap>::namespaced(client.clone(), namespace),
-        any().labels(&format!("{ROLE_LABEL}={RECORD_ROLE}")),
+        watch::<GuardedPolicy>(scope.events(client), None);
+    let (records, record_stream, records_filled, _) = watch::<ConfigMap>(
+        events(
+            Api::namespaced(client.clone(), namespace),
+            any().labels(&format!("{ROLE_LABEL}={RECORD_ROLE}")),
+        ),
+        None,
     );
     let (providers, provider_stream, providers_filled, providers_listed) =
-        watch(Api::all(client.clone()), any());
-    let (cluster_providers, cluster_provider_stream, cluster_filled, cluster_listed) =
-        watch(Api::all(client.clone()), any());
+        watch(scope.events(client), None);
+    let (cluster_providers, cluster_provider_stream, cluster_filled, cluster_listed) = watch(
+        events(Api::all(client.clone()), any()),
+        narrow.then_some(NO_CLUSTER_PROVIDERS),
+    );
     let (namespaces, namespace_stream, namespaces_filled, _) =
-        watch(Api::<Namespace>::all(client.clone()), any());
+        watch::<Namespace>(scope.namespaces(client), None);
+    // Without a right in the whole cluster another Ingress that has a policy host is not seen; that
+    // it answers in our place still is.
+    let ingress_api = match narrow {
+        true => Api::namespaced(client.clone(), namespace),
+        false => Api::all(client.clone()),
+    };
     let (ingresses, ingress_stream, ingresses_filled, _) =
-        watch(Api::<Ingress>::all(client.clone()), any());
-    let (ingress_classes, class_stream, classes_filled, _) =
-        watch(Api::<IngressClass>::all(client.clone()), any());
-    let (endpoints, endpoint_stream, endpoints_filled, _) = watch(
-        Api::<EndpointSlice>::namespaced(client.clone(), namespace),
-        any().labels(&format!("kubernetes.io/service-name={service}")),
+        watch::<Ingress>(events(ingress_api, any()), None);
+    let (ingress_classes, class_stream, classes_filled, _) = watch::<IngressClass>(
+        events(Api::all(client.clone()), any()),
+        narrow.then_some(NO_INGRESS_CLASSES),
+    );
+    let (endpoints, endpoint_stream, endpoints_filled, _) = watch::<EndpointSlice>(
+        events(
+            Api::namespaced(client.clone(), namespace),
+            any().labels(&format!("kubernetes.io/service-name={service}")),
+        ),
+        None,
     );
 
     let (to_policies, from_policies) = mpsc::unbounded();
@@ -258,6 +283,11 @@ impl Caches {
     /// Has the policies looked at that use a provider, because it can be used again.
     pub(super) fn tell_users_of(&self, namespace: Option<&str>, name: &str) {
         self.tell.of_provider(namespace, name);
+    }
+
+    /// Has all policies looked at, because what each may do has changed.
+    pub(super) fn tell_all(&self) {
+        self.tell.send_where(|_| true);
     }
 
     /// Waits until the caches that every replica fills have seen a whole list.

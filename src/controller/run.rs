@@ -19,7 +19,9 @@ use super::context::{Context, DomainLocks, Memory};
 use super::lease::{LeaderElector, Leadership, LeaseError, lease_client};
 use super::metrics::Metrics;
 use super::records::{Records, object_labels};
-use super::{providers, reconcile, retire};
+use super::scope::Scope;
+use super::tenancy::{Grants, TenancyError};
+use super::{providers, reconcile, retire, tenancy};
 use crate::api::{ClusterDnsProvider, DnsProvider, FIELD_MANAGER};
 use crate::config::ControllerArgs;
 use crate::lifecycle::record::{RECORD_ROLE, ROLE_LABEL};
@@ -72,6 +74,9 @@ pub enum ControllerError {
         /// What is wrong.
         source: InstallationIdError,
     },
+    /// The tenancy file.
+    #[error(transparent)]
+    Tenancy(#[from] TenancyError),
     /// Signals cannot be awaited, or there is no randomness.
     #[error("the system: {0}")]
     System(#[source] std::io::Error),
@@ -101,7 +106,10 @@ pub async fn run(args: ControllerArgs) -> Result<(), ControllerError> {
     let client = Client::try_from(config.clone())?;
     let stop = stop_signal()?;
     let metrics = Metrics::new();
-    let (caches, triggers, streams) = caches::start(&client, &namespace, &args.policy_service);
+    let grants = tenancy::follow(args.tenancy_file.as_deref(), &metrics).await?;
+    let scope = Scope::of(&args.watch_namespaces);
+    let (caches, triggers, streams) =
+        caches::start(&client, &namespace, &args.policy_service, &scope);
     let admin = serve_admin(args.admin_listen, &metrics, caches.clone(), stop.clone()).await?;
 
     let identity = args.identity.clone().unwrap_or_else(host_name);
@@ -116,7 +124,7 @@ pub async fn run(args: ControllerArgs) -> Result<(), ControllerError> {
     let mut election = tokio::spawn(elector.run(stopped(released)));
 
     let work = work(
-        args, client, namespace, caches, triggers, streams, leadership, metrics, stop,
+        args, client, namespace, caches, triggers, streams, leadership, metrics, grants, stop,
     );
     // Whatever ends first ends the process: nothing is written without the lease.
     let result = tokio::select! {
@@ -147,6 +155,7 @@ async fn work(
     streams: Streams,
     leadership: Leadership,
     metrics: Metrics,
+    grants: Grants,
     stop: watch::Receiver<bool>,
 ) -> Result<(), ControllerError> {
     tokio::select! {
@@ -155,12 +164,24 @@ async fn work(
     }
     tracing::info!("this replica is the leader");
     metrics.leader(true);
-    let context = Arc::new(context(args, client, namespace, caches, leadership, metrics).await?);
+    let context = context(args, client, namespace, caches, leadership, metrics, grants).await?;
+    let context = Arc::new(context);
     context.caches.ready().await;
+    tokio::spawn(look_again_at_new_grants(context.clone()));
     controllers(context, triggers, streams, stop).await;
     Ok(())
 }
 
+/// Has every policy looked at when the tenancy file has changed.
+async fn look_again_at_new_grants(context: Arc<Context>) {
+    let mut grants = context.tenancy.clone();
+    loop {
+        grants.changed().await;
+        context.caches.tell_all();
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
 async fn context(
     args: ControllerArgs,
     client: Client,
@@ -168,6 +189,7 @@ async fn context(
     caches: Caches,
     leadership: Leadership,
     metrics: Metrics,
+    tenancy: Grants,
 ) -> Result<Context, ControllerError> {
     let targets = TargetPolicy {
         allowed: args.allow_targets.clone(),
@@ -196,6 +218,7 @@ async fn context(
         metrics,
         memory: Memory::default(),
         locks: DomainLocks::default(),
+        tenancy,
     })
 }
 
