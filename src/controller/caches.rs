@@ -39,8 +39,16 @@ pub(super) struct Caches {
     pub(super) ingress_classes: Store<IngressClass>,
     pub(super) endpoints: Store<EndpointSlice>,
     shared: Vec<Filled>,
-    of_leader: Vec<Filled>,
+    of_leader: OfLeader,
     tell: Tell,
+}
+
+/// How full the caches are that the leader's controllers fill.
+#[derive(Clone)]
+pub(super) struct OfLeader {
+    pub(super) policies: Filled,
+    pub(super) providers: Filled,
+    pub(super) cluster_providers: Filled,
 }
 
 /// What a change in one of the caches sets off.
@@ -82,18 +90,23 @@ where
     K::DynamicType: Default + Eq + Hash + Clone + Send + Sync,
 {
     let (reader, writer) = store();
-    let (full, filled) = tokio::sync::watch::channel(false);
+    let (full, filled) = tokio::sync::watch::channel(Fill::Awaited);
     let (again, listed) = mpsc::unbounded();
     let cache = reader.clone();
     let stream = events
         .reflect(writer)
         .inspect(move |event| match (event, optional) {
-            (Ok(watcher::Event::InitDone), _) if full.send_replace(true) => {
+            (Ok(watcher::Event::InitDone), _)
+                if full.send_replace(Fill::Listed) == Fill::Listed =>
+            {
                 // Nobody may be listening.
                 let all = cache.state().into_iter();
                 all.for_each(|o| drop(again.unbounded_send(ObjectRef::from_obj(&*o))));
             }
-            (Err(error), Some(without)) if is_forbidden(error) && !full.send_replace(true) => {
+            (Err(error), Some(without))
+                if is_forbidden(error) && *full.borrow() == Fill::Awaited =>
+            {
+                full.send_replace(Fill::Refused);
                 tracing::warn!(%error, "{without}");
             }
             _ => {}
@@ -107,7 +120,18 @@ where
 type Listed<K> = mpsc::UnboundedReceiver<ObjectRef<K>>;
 
 /// Whether a cache has seen a whole list.
-type Filled = tokio::sync::watch::Receiver<bool>;
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fill {
+    /// Not yet.
+    Awaited,
+    /// It is not granted, and need not be.
+    Refused,
+    /// It has.
+    Listed,
+}
+
+/// The same as it changes.
+pub(super) type Filled = tokio::sync::watch::Receiver<Fill>;
 
 const NO_CLUSTER_PROVIDERS: &str = "ClusterDnsProviders may not be watched: this operator works without them, as if \
      there were none. Allow `list` and `watch` of clusterdnsproviders by a ClusterRole to use them";
@@ -202,7 +226,11 @@ pub(super) fn start(
             classes_filled,
             endpoints_filled,
         ],
-        of_leader: vec![policies_filled, providers_filled, cluster_filled],
+        of_leader: OfLeader {
+            policies: policies_filled,
+            providers: providers_filled,
+            cluster_providers: cluster_filled,
+        },
         tell: tell.clone(),
     };
 
@@ -285,6 +313,11 @@ impl Caches {
         self.tell.of_provider(namespace, name);
     }
 
+    /// How full the caches are that the leader's controllers fill.
+    pub(super) fn of_leader(&self) -> &OfLeader {
+        &self.of_leader
+    }
+
     /// Has all policies looked at, because what each may do has changed.
     pub(super) fn tell_all(&self) {
         self.tell.send_where(|_| true);
@@ -299,14 +332,32 @@ impl Caches {
     /// on half a view could give a domain to the wrong object.
     pub(super) async fn complete(&self) {
         wait_for_all(&self.shared).await;
-        wait_for_all(&self.of_leader).await;
+        wait_for_all(&self.of_leader.all()).await;
+    }
+
+    /// Whether all caches have.
+    pub(super) fn is_complete(&self) -> bool {
+        let of_leader = self.of_leader.all();
+        let mut all = self.shared.iter().chain(&of_leader);
+        all.all(|filled| *filled.borrow() != Fill::Awaited)
+    }
+}
+
+impl OfLeader {
+    fn all(&self) -> [Filled; 3] {
+        let Self {
+            policies,
+            providers,
+            cluster_providers,
+        } = self.clone();
+        [policies, providers, cluster_providers]
     }
 }
 
 async fn wait_for_all(caches: &[Filled]) {
     for cache in caches {
         // The sender lives in the stream; if that is gone, so is the process soon.
-        let _ = cache.clone().wait_for(|filled| *filled).await;
+        let _ = cache.clone().wait_for(|fill| *fill != Fill::Awaited).await;
     }
 }
 

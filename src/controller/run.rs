@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ObjectMeta, PostParams};
 use kube::runtime::controller::{Config as ControllerConfig, Controller};
@@ -14,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::caches::{self, Caches, Streams, Triggers};
+use super::caches::{self, Caches, Fill, Filled, Streams, Triggers};
 use super::context::{Context, DomainLocks, Memory};
 use super::lease::{LeaderElector, Leadership, LeaseError, lease_client};
 use super::metrics::Metrics;
@@ -166,7 +167,10 @@ async fn work(
     metrics.leader(true);
     let context = context(args, client, namespace, caches, leadership, metrics, grants).await?;
     let context = Arc::new(context);
-    context.caches.ready().await;
+    tokio::select! {
+        () = context.caches.ready() => {}
+        () = stopped(stop.clone()) => return Ok(()),
+    }
     tokio::spawn(look_again_at_new_grants(context.clone()));
     controllers(context, triggers, streams, stop).await;
     Ok(())
@@ -313,6 +317,13 @@ async fn controllers(
             reconcile::error_policy,
             context.clone(),
         );
+    // Its cache is its own: what tells that it waits no more is that it has begun something.
+    let begun = Arc::new(AtomicBool::new(false));
+    let begins = begun.clone();
+    let retiring = move |record, context| {
+        begins.store(true, Ordering::Relaxed);
+        retire::reconcile(record, context)
+    };
     let records = Controller::new(
         context.records.api(),
         watcher::Config::default().labels(&format!("{ROLE_LABEL}={RECORD_ROLE}")),
@@ -320,7 +331,7 @@ async fn controllers(
     .with_config(config())
     .reconcile_on(triggers.records)
     .graceful_shutdown_on(stopped(stop.clone()))
-    .run(retire::reconcile, retire::error_policy, context.clone());
+    .run(retiring, retire::error_policy, context.clone());
     let providers = Controller::for_stream(streams.providers, caches.providers.clone())
         .with_config(config())
         .reconcile_on(triggers.providers)
@@ -334,18 +345,40 @@ async fn controllers(
         Controller::for_stream(streams.cluster_providers, caches.cluster_providers.clone())
             .with_config(config())
             .reconcile_on(triggers.cluster_providers)
-            .graceful_shutdown_on(stopped(stop))
+            .graceful_shutdown_on(stopped(stop.clone()))
             .run(
                 providers::reconcile::<ClusterDnsProvider>,
                 providers::error_policy::<ClusterDnsProvider>,
                 context.clone(),
             );
+    let unlisted = |filled: &Filled| *filled.borrow() != Fill::Listed;
+    let filled = context.caches.of_leader();
+    let partial = || unlisted(&filled.policies) || !context.caches.is_complete();
     tokio::join!(
-        policies.for_each(|_| std::future::ready(())),
-        records.for_each(|_| std::future::ready(())),
-        providers.for_each(|_| std::future::ready(())),
-        cluster.for_each(|_| std::future::ready(())),
+        drive(policies, partial, &stop),
+        drive(records, || !begun.load(Ordering::Relaxed), &stop),
+        drive(providers, || unlisted(&filled.providers), &stop),
+        drive(cluster, || unlisted(&filled.cluster_providers), &stop),
     );
+}
+
+/// Runs a controller until it ends. At `stop` one that `waits` for a list is left: it hears nothing
+/// else, and there is nothing that it has begun.
+async fn drive<T>(
+    controller: impl Stream<Item = T>,
+    waits: impl Fn() -> bool,
+    stop: &watch::Receiver<bool>,
+) {
+    let left = async {
+        stopped(stop.clone()).await;
+        if !waits() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = controller.for_each(|_| std::future::ready(())) => {}
+        () = left => {}
+    }
 }
 
 /// `/healthz`, `/readyz`, `/metrics`. Every replica is ready once its caches are: readiness says

@@ -17,7 +17,7 @@ pub struct Audited {
     pub code: u64,
     /// Why it was allowed or refused, in the API server's words.
     pub allowed_by: String,
-    /// A server-side apply that made its object, which takes the right to create as well.
+    /// A server-side apply that made its object, or was not to: it takes the right to create as well.
     pub made: bool,
 }
 
@@ -35,7 +35,7 @@ impl Audited {
         let verb = text(&event["verb"]);
         Some(Self {
             user: text(&event["user"]["username"]),
-            made: verb == "patch" && code == 201,
+            made: verb == "patch" && [201, 403].contains(&code),
             verb,
             group: text(&object["apiGroup"]),
             resource,
