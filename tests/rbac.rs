@@ -86,9 +86,11 @@ async fn an_installation_for_some_namespaces_needs_nothing_beyond_them() {
     world.provider(world.dns()).await;
     world.policy("example.net", json!({})).await;
     let reason = Some("ProviderNotFound");
-    world
+    let status = world
         .condition("example.net", "Accepted", "False", reason)
         .await;
+    let told = support::world::message(&status, "Accepted");
+    assert!(told.contains("may not read ClusterDnsProviders"), "{told}");
     let log = first.log();
     for told in [
         "ClusterDnsProviders may not be watched",

@@ -8,7 +8,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
 use super::allowed;
-use super::caches::{Caches, holdings};
+use super::caches::{Caches, Fill, holdings};
 use super::context::Context;
 use super::spec::{assume_max_age, desired, lint_cluster_spec, lint_provider_spec, unreadable};
 use super::tenancy::{self, Tenancy};
@@ -275,10 +275,11 @@ pub(super) fn cluster_spec(
 ) -> Result<ClusterDnsProviderSpec, Rejected> {
     let key = ObjectRef::new(name);
     let found = caches.cluster_providers.get(&key).ok_or_else(|| {
-        Rejected::new(
-            Reason::ProviderNotFound,
-            format!("there is no ClusterDnsProvider {name}: create it, or correct spec.dns.providerRef (kind DnsProvider?)"),
-        )
+        let message = match *caches.of_leader().cluster_providers.borrow() {
+            Fill::Refused => format!("this operator may not read ClusterDnsProviders, so that {name} cannot be used: write a DnsProvider of this namespace, or ask its administrator for list and watch of clusterdnsproviders"),
+            _ => format!("there is no ClusterDnsProvider {name}: create it, or correct spec.dns.providerRef (kind DnsProvider?)"),
+        };
+        Rejected::new(Reason::ProviderNotFound, message)
     })?;
     let spec = match &found.0 {
         Ok(provider) => lint_cluster_spec(&provider.spec).map(|()| provider.spec.clone()),
