@@ -191,3 +191,18 @@ async fn under_it_a_domain_lives_its_life_and_an_unreadable_object_can_go() {
     })
     .await;
 }
+
+#[test]
+fn the_chart_has_the_same_policy() {
+    let rules = |file: &str| {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        let text = std::fs::read_to_string(path).unwrap();
+        let from = text.find("  variables:").unwrap();
+        let to = text.find("\n---").unwrap();
+        text[from..to].to_owned()
+    };
+    assert_eq!(
+        rules("examples/rbac/admission.yaml"),
+        rules("charts/mta-sts-operator/templates/admission.yaml")
+    );
+}

@@ -142,6 +142,10 @@ fn own(
         domain: domain.clone(),
         created: created(policy),
     };
+    let kin = match context.tenancy.now() {
+        Some(_) => Kin::Anywhere,
+        None => Kin::OfOneNamespace,
+    };
     let caches = &context.caches;
     let others: Vec<Claimant> = caches
         .policies
@@ -149,7 +153,7 @@ fn own(
         .iter()
         .filter_map(|other| other.0.as_ref().ok())
         .filter(|other| other.meta().deletion_timestamp.is_none())
-        .filter(|other| is_granted(context, other))
+        .filter(|other| kin == Kin::OfOneNamespace || is_granted(context, other))
         .filter_map(|other| {
             Some(Claimant {
                 object: self::owner(other),
@@ -158,10 +162,6 @@ fn own(
             })
         })
         .collect();
-    let kin = match context.tenancy.now() {
-        Some(_) => Kin::Anywhere,
-        None => Kin::OfOneNamespace,
-    };
     match claim(&me, &others, &holdings(&caches.records), kin) {
         Claim::Owned => Ok(()),
         Claim::Conflict {
