@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::lifecycle::allowed::Allowed;
 use crate::probe::connect_to::ConnectTo;
 use crate::protocol::InstallationId;
 use ipnet::IpNet;
@@ -121,6 +122,62 @@ pub struct ControllerArgs {
         value_delimiter = ','
     )]
     pub allow_annotations: Vec<String>,
+
+    /// Which namespaces may claim which domains: a YAML list of {namespaceSelector, domains}; read
+    /// again when it changes. Without it any namespace may claim any free domain
+    #[arg(long, value_name = "FILE", env = "MTA_STS_TENANCY_FILE")]
+    pub tenancy_file: Option<PathBuf>,
+
+    /// An IngressClass that a policy may name, besides the default one; * is every one
+    #[arg(
+        long = "allow-ingress-class",
+        value_name = "NAME",
+        env = "MTA_STS_ALLOW_INGRESS_CLASSES",
+        value_delimiter = ',',
+        value_parser = Allowed::ingress_class
+    )]
+    pub allow_ingress_classes: Vec<Allowed>,
+
+    /// A cert-manager issuer that a policy may name; * is every one
+    #[arg(
+        long = "allow-issuer",
+        value_name = "KIND/NAME",
+        env = "MTA_STS_ALLOW_ISSUERS",
+        value_delimiter = ',',
+        value_parser = Allowed::issuer
+    )]
+    pub allow_issuers: Vec<Allowed>,
+
+    /// A Gateway that a policy may name, besides the default one; * is every one
+    #[arg(
+        long = "allow-gateway",
+        value_name = "NAMESPACE/NAME",
+        env = "MTA_STS_ALLOW_GATEWAYS",
+        value_delimiter = ',',
+        value_parser = Allowed::gateway
+    )]
+    pub allow_gateways: Vec<Allowed>,
+
+    /// A TLS Secret of the operator's namespace that a policy (of NAMESPACE) may name, besides the
+    /// one that is named after its domain; * is every one
+    #[arg(
+        long = "allow-tls-secret",
+        value_name = "[NAMESPACE/]NAME",
+        env = "MTA_STS_ALLOW_TLS_SECRETS",
+        value_delimiter = ',',
+        value_parser = Allowed::tls_secret
+    )]
+    pub allow_tls_secrets: Vec<Allowed>,
+
+    /// A namespace whose policies and DnsProviders are looked after; given once or more, no other
+    /// is, and no right in all namespaces is needed
+    #[arg(
+        long = "watch-namespace",
+        value_name = "NAMESPACE",
+        env = "MTA_STS_WATCH_NAMESPACES",
+        value_delimiter = ','
+    )]
+    pub watch_namespaces: Vec<String>,
 
     /// Whether a namespaced DnsProvider may name a server with a private address
     #[arg(long, env = "MTA_STS_ALLOW_PRIVATE_PROVIDERS")]

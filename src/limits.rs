@@ -235,3 +235,20 @@ pub const LOOKS_BEFORE_ANNOUNCING: usize = 6;
 
 /// Further looks at an address that showed a bad certificate, once its policy is published.
 pub const SECOND_LOOKS: usize = 2;
+
+/// Largest tenancy file: a ConfigMap, from which it is usually mounted, has at most 1 MiB.
+pub const TENANCY_FILE_BYTES: u64 = 1024 * 1024;
+
+/// How often it is looked at whether the tenancy file has changed: a ConfigMap's mount follows
+/// its change within a minute or two, and reading a small file costs nothing.
+pub const TENANCY_CHECK_TIME: Duration = Duration::from_secs(2);
+
+/// Granted domains that a refusal lists: a message is for a person.
+pub const GRANTS_SHOWN: usize = 10;
+
+/// How often the labels of a watched namespace are looked at where namespaces are read one by one:
+/// a label that is taken away counts within this time.
+pub const NAMESPACE_CHECK_TIME: Duration = Duration::from_secs(5);
+
+/// How soon a namespace that could not be read at the start is tried again: nothing goes on before.
+pub const NAMESPACE_RETRY_TIME: Duration = Duration::from_secs(1);

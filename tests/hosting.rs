@@ -109,7 +109,12 @@ async fn ways_in() {
             ("paused.example", ""),
             ("cached.example", ""),
         ],
-        &["--allow-annotation=example.org/"],
+        &[
+            "--allow-annotation=example.org/",
+            "--allow-ingress-class=named",
+            "--allow-issuer=ClusterIssuer/ca,Issuer/own",
+            "--allow-tls-secret=mail/mine",
+        ],
     )
     .await;
     // Alone: without a default class the others would wait for one.

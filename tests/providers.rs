@@ -175,6 +175,7 @@ impl Servers {
         let mut flags = vec![format!("--authoritative=clock.test={clock}")];
         flags.extend(of_other.map(|zone| format!("--authoritative={zone}={other}")));
         flags.push("--allow-annotation=external-dns.alpha.kubernetes.io/".to_owned());
+        flags.push("--allow-ingress-class=front".to_owned());
         flags
     }
 }

@@ -15,8 +15,11 @@ use std::time::Duration;
 use kube::api::{Api, Patch, PatchParams};
 use mta_sts_operator::api::{ClusterDnsProvider, DnsProvider, MtaStsPolicy};
 use serde_json::{Value, json};
-use support::wait::{ensure, eventually};
-use support::world::{KEY, MAIL, PROVIDER, SOON, World, find, policy, rfc2136, shown};
+use support::dns_proxy::DnsProxy;
+use support::manifests::{apply_all, documents};
+use support::process::Process;
+use support::wait::{always, ensure, eventually};
+use support::world::{KEY, MAIL, PROVIDER, SOON, SYSTEM, World, find, policy, rfc2136, shown};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
@@ -56,6 +59,129 @@ async fn a_cluster_provider_is_used_only_where_its_administrator_allows_it() {
     world.ready(domain).await;
     change_provider(&world, json!({"zones": ["other.example"]})).await;
     refused(&world, domain, "NotAllowed", "other.example").await;
+}
+
+/// A world with the operator's least rights, in whose audit log its reads of Secrets stand.
+async fn audited(zones: &[&str]) -> (World, [Process; 2], DnsProxy) {
+    let world = World::start(zones).await;
+    for file in ["server.yaml", "controller.yaml", "tenant-credentials.yaml"] {
+        apply_all(&world.client, &documents(file)).await;
+    }
+    let (server, address) = world.serve("serve").await;
+    world.route(zones, address).await;
+    let name_server = DnsProxy::start(world.dns()).await;
+    world.provider(name_server.address()).await;
+    let token = world
+        .api
+        .service_account_token(SYSTEM, "mta-sts-operator")
+        .await;
+    let mut settings = world.settings("controller", &[address]);
+    settings.kubeconfig = world.api.kubeconfig_for(&token);
+    let controller = world.controller(&settings);
+    (world, [server, controller], name_server)
+}
+
+/// Namespaces whose Secrets were asked for, in order.
+fn secrets_read(world: &World) -> Vec<String> {
+    let audited = world.api.audit().into_iter();
+    let of_secrets = audited.filter(|audited| audited.resource == "secrets");
+    of_secrets.map(|audited| audited.namespace).collect()
+}
+
+#[tokio::test]
+async fn a_provider_that_is_not_allowed_hears_nothing_and_its_credential_is_not_read() {
+    let domain = "example.org";
+    let (world, _processes, name_server) = audited(&[domain]).await;
+    change_provider(
+        &world,
+        json!({"allowedNamespaces": {"matchLabels": {ALLOWED.0: ALLOWED.1}}}),
+    )
+    .await;
+    // The operator looks at the provider itself, once; the next look is ten minutes away.
+    cluster_provider_is_ready(&world).await;
+    let used = || (name_server.asked(), secrets_read(&world).len());
+    let before = used();
+    assert!(before.0 > 0 && before.1 > 0, "{before:?}");
+
+    world.policy(domain, json!({})).await;
+    refused(&world, domain, "NotAllowed", "spec.allowedNamespaces").await;
+    world.policy(domain, json!({"mode": "enforce"})).await;
+    refused(&world, domain, "NotAllowed", "spec.allowedNamespaces").await;
+    assert_eq!(used(), before, "not allowed from the start");
+
+    // The label comes and goes after admission.
+    world.namespace(MAIL, &[ALLOWED]).await;
+    world.ready(domain).await;
+    assert!(used() > before);
+    world.namespace(MAIL, &[]).await;
+    refused(&world, domain, "NotAllowed", "spec.allowedNamespaces").await;
+    let before = used();
+    world.policy(domain, json!({"mode": "testing"})).await;
+    refused(&world, domain, "NotAllowed", "spec.allowedNamespaces").await;
+    always(
+        "it is not used any more",
+        Duration::from_secs(3),
+        async || {
+            let now = used();
+            ensure(now == before, format!("{before:?}, then {now:?}"))
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_provider_of_ones_own_reaches_no_secret_of_another_namespace() {
+    let domain = "example.org";
+    let (world, _processes, name_server) = audited(&[domain]).await;
+    cluster_provider_is_ready(&world).await;
+    let before = (name_server.asked(), secrets_read(&world).len());
+    // Marked Secrets of that name are there: the administrator's, and another tenant's.
+    world.namespace("other", &[]).await;
+    world.secret("other", "tsig", KEY.secret).await;
+    own_provider(&world, json!(name_server.address().to_string())).await;
+    let message = not_ready(&world, "CredentialsInvalid").await;
+    assert!(message.contains("mail/tsig does not exist"), "{message}");
+    for path in [
+        "other/tsig",
+        "../other/secrets/tsig",
+        "../../mta-sts-system/secrets/tsig",
+    ] {
+        let mut spec = rfc2136(world.dns());
+        spec["tsig"]["secretRef"]["name"] = json!(path);
+        let object = json!({"apiVersion": "mta-sts.dev/v1alpha1", "kind": "DnsProvider",
+            "metadata": {"name": "own"}, "spec": {"rfc2136": spec}});
+        let refusal = world.try_apply::<DnsProvider>(Some(MAIL), object).await;
+        assert!(refusal.is_err(), "{path} was taken");
+    }
+    let read = secrets_read(&world).split_off(before.1);
+    assert!(
+        !read.is_empty() && read.iter().all(|of| of == MAIL),
+        "{read:?}"
+    );
+    assert_eq!(name_server.asked(), before.0, "the server was talked to");
+
+    // Nor is somebody else's provider one's own.
+    let theirs = json!({"dns": {"providerRef": {"kind": "DnsProvider", "name": "own"}}});
+    let object = policy(domain, theirs);
+    world.apply::<MtaStsPolicy>(Some("other"), object).await;
+    let reason = Some("ProviderNotFound");
+    let name = support::world::name(domain);
+    world
+        .condition_in("other", &name, "Accepted", "False", reason)
+        .await;
+}
+
+async fn cluster_provider_is_ready(world: &World) {
+    let providers = Api::<ClusterDnsProvider>::all(world.client.clone());
+    eventually("the provider is ready", SOON, async || {
+        let provider = providers.get(PROVIDER).await.map_err(|e| e.to_string())?;
+        let status = provider.status.unwrap_or_default();
+        let ready = status.conditions.first().ok_or("no condition yet")?;
+        let fits = ready.status.to_string() == "True"
+            && ready.observed_generation == provider.metadata.generation;
+        ensure(fits, format!("{ready:?}"))
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -128,7 +254,12 @@ async fn a_domain_of_another_namespace_is_not_taken_nor_are_its_kin() {
         assert!(find(&status, "Stalled").is_some(), "{}", shown(&status));
         assert_eq!(world.txt(claimed).is_empty(), claimed != domain);
     }
-    for spelling in ["EXAMPLE.org", "example.org."] {
+    for spelling in [
+        "EXAMPLE.org",
+        "example.org.",
+        "ex\u{e4}mple.org",
+        "example.org ",
+    ] {
         let mut object = policy("example.org", json!({"domain": spelling}));
         object["metadata"]["name"] = json!("spelling");
         let refusal = world.try_apply::<MtaStsPolicy>(Some("rival"), object).await;

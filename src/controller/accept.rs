@@ -7,9 +7,11 @@ use jiff::Timestamp;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
-use super::caches::{Caches, holdings};
+use super::allowed;
+use super::caches::{Caches, Fill, holdings};
 use super::context::Context;
 use super::spec::{assume_max_age, desired, lint_cluster_spec, lint_provider_spec, unreadable};
+use super::tenancy::{self, Tenancy};
 use crate::api::condition::Reason;
 use crate::api::{
     ClusterDnsProviderSpec, DnsProviderSpec, IngressSpec, IngressTlsSpec, MtaStsPolicy,
@@ -18,7 +20,7 @@ use crate::api::{
 use crate::config::ControllerArgs;
 use crate::diagnosis::Finding;
 use crate::lifecycle::desired::Desired;
-use crate::lifecycle::ownership::{Claim, Claimant, claim};
+use crate::lifecycle::ownership::{Claim, Claimant, Kin, claim};
 use crate::lifecycle::{Owner, ProviderKey};
 use crate::protocol::{Domain, MaxAge};
 
@@ -76,9 +78,10 @@ impl Rejected {
 pub(super) fn accept(context: &Context, policy: &MtaStsPolicy) -> Result<Accepted, Rejected> {
     let (desired, findings) = desired(policy)?;
     let owner = owner(policy);
-    own(&context.caches, policy, &owner, &desired.domain)?;
+    granted(context, &owner.namespace, &desired.domain)?;
+    own(context, policy, &owner, &desired.domain)?;
     let provider = provider(context, policy, &desired.domain)?;
-    let ingress = ingress(context, policy)?;
+    let ingress = ingress(context, policy, &desired.domain)?;
     Ok(Accepted {
         owner,
         assume_max_age: assume_max_age(policy)?,
@@ -98,9 +101,38 @@ pub(super) fn owner(policy: &MtaStsPolicy) -> Owner {
     }
 }
 
+/// Whether the namespace may claim the domain at all: looked at in every reconcile, since its labels
+/// and the grants may change.
+fn granted(context: &Context, namespace: &str, domain: &Domain) -> Result<(), Rejected> {
+    let may_claim = |tenancy: &Tenancy| tenancy.allows(domain, &labels(&context.caches, namespace));
+    match context.tenancy.now() {
+        Some(tenancy) if !may_claim(&tenancy) => {
+            let granted = tenancy.granted(&labels(&context.caches, namespace));
+            Err(Rejected::new(
+                Reason::NotAllowed,
+                tenancy::refusal(namespace, domain, &granted),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether an object's namespace may claim the object's domain.
+pub(super) fn is_granted(context: &Context, policy: &MtaStsPolicy) -> bool {
+    let domain = Domain::parse(&policy.spec.domain);
+    let namespace = policy.namespace().unwrap_or_default();
+    domain.is_ok_and(|domain| granted(context, &namespace, &domain).is_ok())
+}
+
+/// The labels of a namespace; `None` if it is not there or may not be looked at.
+fn labels(caches: &Caches, namespace: &str) -> Option<BTreeMap<String, String>> {
+    let found = caches.namespaces.get(&ObjectRef::new(namespace))?;
+    Some(found.labels().clone())
+}
+
 /// Whether the domain is this object's.
 fn own(
-    caches: &Caches,
+    context: &Context,
     policy: &MtaStsPolicy,
     owner: &Owner,
     domain: &Domain,
@@ -110,12 +142,18 @@ fn own(
         domain: domain.clone(),
         created: created(policy),
     };
+    let kin = match context.tenancy.now() {
+        Some(_) => Kin::Anywhere,
+        None => Kin::OfOneNamespace,
+    };
+    let caches = &context.caches;
     let others: Vec<Claimant> = caches
         .policies
         .state()
         .iter()
         .filter_map(|other| other.0.as_ref().ok())
         .filter(|other| other.meta().deletion_timestamp.is_none())
+        .filter(|other| kin == Kin::OfOneNamespace || is_granted(context, other))
         .filter_map(|other| {
             Some(Claimant {
                 object: self::owner(other),
@@ -124,7 +162,7 @@ fn own(
             })
         })
         .collect();
-    match claim(&me, &others, &holdings(&caches.records)) {
+    match claim(&me, &others, &holdings(&caches.records), kin) {
         Claim::Owned => Ok(()),
         Claim::Conflict {
             with,
@@ -237,10 +275,11 @@ pub(super) fn cluster_spec(
 ) -> Result<ClusterDnsProviderSpec, Rejected> {
     let key = ObjectRef::new(name);
     let found = caches.cluster_providers.get(&key).ok_or_else(|| {
-        Rejected::new(
-            Reason::ProviderNotFound,
-            format!("there is no ClusterDnsProvider {name}: create it, or correct spec.dns.providerRef (kind DnsProvider?)"),
-        )
+        let message = match *caches.of_leader().cluster_providers.borrow() {
+            Fill::Refused => format!("this operator may not read ClusterDnsProviders, so that {name} cannot be used: write a DnsProvider of this namespace, or ask its administrator for list and watch of clusterdnsproviders"),
+            _ => format!("there is no ClusterDnsProvider {name}: create it, or correct spec.dns.providerRef (kind DnsProvider?)"),
+        };
+        Rejected::new(Reason::ProviderNotFound, message)
     })?;
     let spec = match &found.0 {
         Ok(provider) => lint_cluster_spec(&provider.spec).map(|()| provider.spec.clone()),
@@ -263,12 +302,7 @@ fn allowed_namespace(
     namespace: &str,
     name: &str,
 ) -> Result<(), Rejected> {
-    let key = ObjectRef::new(namespace);
-    let labels = caches
-        .namespaces
-        .get(&key)
-        .map(|found| found.labels().clone());
-    match labels {
+    match labels(caches, namespace) {
         Some(labels) if spec.allowed_namespaces.matches(&labels) => Ok(()),
         _ => Err(Rejected::new(
             Reason::NotAllowed,
@@ -291,7 +325,11 @@ pub(super) fn zone_allows(zones: &[String], name: &str) -> bool {
 }
 
 /// The Ingress to make, if one is.
-fn ingress(context: &Context, policy: &MtaStsPolicy) -> Result<Option<ChosenIngress>, Rejected> {
+fn ingress(
+    context: &Context,
+    policy: &MtaStsPolicy,
+    domain: &Domain,
+) -> Result<Option<ChosenIngress>, Rejected> {
     if policy.spec.hosting.external.is_some() {
         return Ok(None);
     }
@@ -301,27 +339,14 @@ fn ingress(context: &Context, policy: &MtaStsPolicy) -> Result<Option<ChosenIngr
         annotations,
         tls,
     } = spec;
-    let allowed = &context.settings.allow_annotations;
-    if let Some(key) = annotations
-        .keys()
-        .find(|key| !allowed.iter().any(|prefix| key.starts_with(prefix)))
-    {
-        return Err(Rejected::new(
-            Reason::AnnotationNotAllowed,
-            format!(
-                "the annotation {key} is not on the operator's allow-list (--allow-annotation): {}",
-                if allowed.is_empty() {
-                    "it is empty".to_owned()
-                } else {
-                    allowed.join(", ")
-                }
-            ),
-        ));
-    }
-    let class_name = class_name
-        .or_else(|| context.settings.default_ingress_class.clone())
-        .or_else(|| default_class(&context.caches));
-    match class_name {
+    let default = context.settings.default_ingress_class.clone();
+    let default = default.or_else(|| default_class(&context.caches));
+    let settings = &context.settings;
+    allowed::annotations(settings, &annotations)?;
+    allowed::class(settings, default.as_deref(), class_name.as_deref())?;
+    let namespace = policy.namespace().unwrap_or_default();
+    allowed::certificate(settings, &namespace, domain, tls.as_ref())?;
+    match class_name.or(default) {
         Some(class_name) => Ok(Some(ChosenIngress {
             class_name,
             annotations,

@@ -15,6 +15,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use super::records::cached_publication;
+use super::scope::{Events, Scope, events, is_forbidden};
 use crate::api::{ClusterDnsProvider, ConditionType, DnsProvider, MtaStsPolicy, ProviderKind};
 use crate::lifecycle::names::object_name;
 use crate::lifecycle::ownership::Holding;
@@ -38,8 +39,16 @@ pub(super) struct Caches {
     pub(super) ingress_classes: Store<IngressClass>,
     pub(super) endpoints: Store<EndpointSlice>,
     shared: Vec<Filled>,
-    of_leader: Vec<Filled>,
+    of_leader: OfLeader,
     tell: Tell,
+}
+
+/// How full the caches are that the leader's controllers fill.
+#[derive(Clone)]
+pub(super) struct OfLeader {
+    pub(super) policies: Filled,
+    pub(super) providers: Filled,
+    pub(super) cluster_providers: Filled,
 }
 
 /// What a change in one of the caches sets off.
@@ -63,13 +72,13 @@ pub(super) struct Streams {
 }
 
 /// Starts nothing yet: a cache, the stream that fills it while it is polled, and whether it has
-/// seen a whole list.
+/// seen a whole list. A watch that is `optional` counts as full, of nothing, where it is not granted.
 ///
 /// That is told by our own channel: kube's `wait_until_ready` wakes only the last of several
 /// waiters, and a controller waits on its store as well.
 fn watch<K>(
-    api: Api<K>,
-    config: watcher::Config,
+    events: Events<K>,
+    optional: Option<&'static str>,
 ) -> (
     Store<K>,
     impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
@@ -81,20 +90,26 @@ where
     K::DynamicType: Default + Eq + Hash + Clone + Send + Sync,
 {
     let (reader, writer) = store();
-    let (full, filled) = tokio::sync::watch::channel(false);
+    let (full, filled) = tokio::sync::watch::channel(Fill::Awaited);
     let (again, listed) = mpsc::unbounded();
     let cache = reader.clone();
-    let stream = watcher(api, config)
-        .default_backoff()
+    let stream = events
         .reflect(writer)
-        .inspect(move |event| {
-            if let Ok(watcher::Event::InitDone) = event
-                && full.send_replace(true)
+        .inspect(move |event| match (event, optional) {
+            (Ok(watcher::Event::InitDone), _)
+                if full.send_replace(Fill::Listed) == Fill::Listed =>
             {
                 // Nobody may be listening.
                 let all = cache.state().into_iter();
                 all.for_each(|o| drop(again.unbounded_send(ObjectRef::from_obj(&*o))));
             }
+            (Err(error), Some(without))
+                if is_forbidden(error) && *full.borrow() == Fill::Awaited =>
+            {
+                full.send_replace(Fill::Refused);
+                tracing::warn!(%error, "{without}");
+            }
+            _ => {}
         })
         .touched_objects();
     (reader, stream, filled, listed)
@@ -105,7 +120,23 @@ where
 type Listed<K> = mpsc::UnboundedReceiver<ObjectRef<K>>;
 
 /// Whether a cache has seen a whole list.
-type Filled = tokio::sync::watch::Receiver<bool>;
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fill {
+    /// Not yet.
+    Awaited,
+    /// It is not granted, and need not be.
+    Refused,
+    /// It has.
+    Listed,
+}
+
+/// The same as it changes.
+pub(super) type Filled = tokio::sync::watch::Receiver<Fill>;
+
+const NO_CLUSTER_PROVIDERS: &str = "ClusterDnsProviders may not be watched: this operator works without them, as if \
+     there were none. Allow `list` and `watch` of clusterdnsproviders by a ClusterRole to use them";
+const NO_INGRESS_CLASSES: &str = "IngressClasses may not be watched: the cluster's default one is not known. Start the \
+     operator with --default-ingress-class, or allow `list` and `watch` of ingressclasses by a ClusterRole";
 
 /// Runs a watch for ever; each touched object is told to `then`. Errors are retried by the
 /// watcher itself and only logged here.
@@ -133,27 +164,45 @@ pub(super) fn start(
     client: &Client,
     namespace: &str,
     service: &str,
+    scope: &Scope,
 ) -> (Caches, Triggers, Streams) {
     let any = watcher::Config::default;
+    let narrow = scope.is_narrow();
     let (policies, policy_stream, policies_filled, policies_listed) =
-        watch(Api::<GuardedPolicy>::all(client.clone()), any());
-    let (records, record_stream, records_filled, _) = watch(
-        Api::<ConfigMap>::namespaced(client.clone(), namespace),
-        any().labels(&format!("{ROLE_LABEL}={RECORD_ROLE}")),
+        watch::<GuardedPolicy>(scope.events(client), None);
+    let (records, record_stream, records_filled, _) = watch::<ConfigMap>(
+        events(
+            Api::namespaced(client.clone(), namespace),
+            any().labels(&format!("{ROLE_LABEL}={RECORD_ROLE}")),
+        ),
+        None,
     );
     let (providers, provider_stream, providers_filled, providers_listed) =
-        watch(Api::all(client.clone()), any());
-    let (cluster_providers, cluster_provider_stream, cluster_filled, cluster_listed) =
-        watch(Api::all(client.clone()), any());
+        watch(scope.events(client), None);
+    let (cluster_providers, cluster_provider_stream, cluster_filled, cluster_listed) = watch(
+        events(Api::all(client.clone()), any()),
+        narrow.then_some(NO_CLUSTER_PROVIDERS),
+    );
     let (namespaces, namespace_stream, namespaces_filled, _) =
-        watch(Api::<Namespace>::all(client.clone()), any());
+        watch::<Namespace>(scope.namespaces(client), None);
+    // Without a right in the whole cluster another Ingress that has a policy host is not seen; that
+    // it answers in our place still is.
+    let ingress_api = match narrow {
+        true => Api::namespaced(client.clone(), namespace),
+        false => Api::all(client.clone()),
+    };
     let (ingresses, ingress_stream, ingresses_filled, _) =
-        watch(Api::<Ingress>::all(client.clone()), any());
-    let (ingress_classes, class_stream, classes_filled, _) =
-        watch(Api::<IngressClass>::all(client.clone()), any());
-    let (endpoints, endpoint_stream, endpoints_filled, _) = watch(
-        Api::<EndpointSlice>::namespaced(client.clone(), namespace),
-        any().labels(&format!("kubernetes.io/service-name={service}")),
+        watch::<Ingress>(events(ingress_api, any()), None);
+    let (ingress_classes, class_stream, classes_filled, _) = watch::<IngressClass>(
+        events(Api::all(client.clone()), any()),
+        narrow.then_some(NO_INGRESS_CLASSES),
+    );
+    let (endpoints, endpoint_stream, endpoints_filled, _) = watch::<EndpointSlice>(
+        events(
+            Api::namespaced(client.clone(), namespace),
+            any().labels(&format!("kubernetes.io/service-name={service}")),
+        ),
+        None,
     );
 
     let (to_policies, from_policies) = mpsc::unbounded();
@@ -177,7 +226,11 @@ pub(super) fn start(
             classes_filled,
             endpoints_filled,
         ],
-        of_leader: vec![policies_filled, providers_filled, cluster_filled],
+        of_leader: OfLeader {
+            policies: policies_filled,
+            providers: providers_filled,
+            cluster_providers: cluster_filled,
+        },
         tell: tell.clone(),
     };
 
@@ -260,6 +313,16 @@ impl Caches {
         self.tell.of_provider(namespace, name);
     }
 
+    /// How full the caches are that the leader's controllers fill.
+    pub(super) fn of_leader(&self) -> &OfLeader {
+        &self.of_leader
+    }
+
+    /// Has all policies looked at, because what each may do has changed.
+    pub(super) fn tell_all(&self) {
+        self.tell.send_where(|_| true);
+    }
+
     /// Waits until the caches that every replica fills have seen a whole list.
     pub(super) async fn ready(&self) {
         wait_for_all(&self.shared).await;
@@ -269,14 +332,32 @@ impl Caches {
     /// on half a view could give a domain to the wrong object.
     pub(super) async fn complete(&self) {
         wait_for_all(&self.shared).await;
-        wait_for_all(&self.of_leader).await;
+        wait_for_all(&self.of_leader.all()).await;
+    }
+
+    /// Whether all caches have.
+    pub(super) fn is_complete(&self) -> bool {
+        let of_leader = self.of_leader.all();
+        let mut all = self.shared.iter().chain(&of_leader);
+        all.all(|filled| *filled.borrow() != Fill::Awaited)
+    }
+}
+
+impl OfLeader {
+    fn all(&self) -> [Filled; 3] {
+        let Self {
+            policies,
+            providers,
+            cluster_providers,
+        } = self.clone();
+        [policies, providers, cluster_providers]
     }
 }
 
 async fn wait_for_all(caches: &[Filled]) {
     for cache in caches {
         // The sender lives in the stream; if that is gone, so is the process soon.
-        let _ = cache.clone().wait_for(|filled| *filled).await;
+        let _ = cache.clone().wait_for(|fill| *fill != Fill::Awaited).await;
     }
 }
 

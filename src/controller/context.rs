@@ -13,6 +13,7 @@ use super::error::Error;
 use super::lease::Leadership;
 use super::metrics::Metrics;
 use super::records::Records;
+use super::tenancy::Grants;
 use crate::config::ControllerArgs;
 use crate::limits;
 use crate::probe::dns::DnsProbe;
@@ -36,6 +37,7 @@ pub(super) struct Context {
     pub(super) reporter: Reporter,
     pub(super) memory: Memory,
     pub(super) locks: DomainLocks,
+    pub(super) tenancy: Grants,
 }
 
 impl Context {

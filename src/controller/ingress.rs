@@ -18,7 +18,7 @@ use super::records::object_labels;
 use crate::api::{FIELD_MANAGER, IssuerKind};
 use crate::config::ControllerArgs;
 use crate::lifecycle::Address;
-use crate::lifecycle::names::object_name;
+use crate::lifecycle::names::{object_name, tls_secret_name};
 use crate::lifecycle::record::DOMAIN_ANNOTATION;
 use crate::protocol::Domain;
 
@@ -32,7 +32,7 @@ fn desired(domain: &Domain, chosen: &ChosenIngress, settings: &ControllerArgs) -
     let tls = chosen.tls.as_ref();
     let secret_name = tls
         .and_then(|tls| tls.secret_name.clone())
-        .unwrap_or_else(|| format!("{name}-tls"));
+        .unwrap_or_else(|| tls_secret_name(domain));
     let mut annotations = chosen.annotations.clone();
     annotations.insert(DOMAIN_ANNOTATION.to_owned(), domain.to_string());
     if let Some(issuer) = tls.and_then(|tls| tls.issuer_ref.as_ref()) {

@@ -69,6 +69,7 @@ pub(super) struct Metrics {
     repairs: Counter,
     drifting: Family<DomainLabel, Gauge>,
     leader: Gauge,
+    tenancy_file: Gauge,
 }
 
 fn buckets() -> Histogram {
@@ -79,7 +80,7 @@ fn buckets() -> Histogram {
 
 impl Metrics {
     pub(super) fn new() -> Self {
-        Self {
+        let metrics = Self {
             reconciles: Family::default(),
             steps: Family::new_with_constructor(buckets as fn() -> Histogram),
             provider_calls: Family::default(),
@@ -93,7 +94,10 @@ impl Metrics {
             repairs: Counter::default(),
             drifting: Family::default(),
             leader: Gauge::default(),
-        }
+            tenancy_file: Gauge::default(),
+        };
+        metrics.tenancy_file(true);
+        metrics
     }
 
     /// A registry with all of them.
@@ -161,6 +165,11 @@ impl Metrics {
             "leader",
             "1 if this replica is the leader",
             self.leader.clone(),
+        );
+        r.register(
+            "tenancy_file_valid",
+            "0 while the tenancy file cannot be used and the grants that it held before hold on",
+            self.tenancy_file.clone(),
         );
         registry
     }
@@ -259,6 +268,10 @@ impl Metrics {
 
     pub(super) fn leader(&self, leader: bool) {
         self.leader.set(i64::from(leader));
+    }
+
+    pub(super) fn tenancy_file(&self, valid: bool) {
+        self.tenancy_file.set(i64::from(valid));
     }
 
     /// Drops the series of a domain.

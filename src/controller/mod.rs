@@ -7,6 +7,7 @@
 mod accept;
 mod address;
 mod adoption;
+mod allowed;
 mod caches;
 mod context;
 mod dns;
@@ -26,8 +27,10 @@ mod records;
 mod report;
 mod retire;
 mod run;
+mod scope;
 mod spec;
 mod status;
 mod steps;
+mod tenancy;
 
 pub use run::{ControllerError, run};

@@ -9,7 +9,7 @@ use kube::Resource;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
-use super::accept::{cluster_spec, namespaced_spec};
+use super::accept::{cluster_spec, is_granted, namespaced_spec};
 use super::caches::GuardedPolicy;
 use super::context::Context;
 use super::dns::{self, Access, View};
@@ -101,9 +101,10 @@ async fn step(context: &Context, stored: &Stored, record: &Record) -> Result<Act
 fn is_awaited(context: &Context, publication: &Publication, since: Timestamp) -> bool {
     let over = clock::now().duration_since(since) > limits::TAKEOVER_TIME;
     let claims = |policy: &GuardedPolicy| {
-        let domain = policy.0.as_ref().ok().map(|policy| &policy.spec.domain);
         policy.meta().deletion_timestamp.is_none()
-            && domain.is_some_and(|domain| domain == publication.domain.as_str())
+            && policy.0.as_ref().is_ok_and(|policy| {
+                policy.spec.domain == publication.domain.as_str() && is_granted(context, policy)
+            })
     };
     !over && context.caches.policies.state().iter().any(|p| claims(p))
 }

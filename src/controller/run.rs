@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ObjectMeta, PostParams};
 use kube::runtime::controller::{Config as ControllerConfig, Controller};
@@ -14,12 +15,14 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::caches::{self, Caches, Streams, Triggers};
+use super::caches::{self, Caches, Fill, Filled, Streams, Triggers};
 use super::context::{Context, DomainLocks, Memory};
 use super::lease::{LeaderElector, Leadership, LeaseError, lease_client};
 use super::metrics::Metrics;
 use super::records::{Records, object_labels};
-use super::{providers, reconcile, retire};
+use super::scope::Scope;
+use super::tenancy::{Grants, TenancyError};
+use super::{providers, reconcile, retire, tenancy};
 use crate::api::{ClusterDnsProvider, DnsProvider, FIELD_MANAGER};
 use crate::config::ControllerArgs;
 use crate::lifecycle::record::{RECORD_ROLE, ROLE_LABEL};
@@ -72,6 +75,9 @@ pub enum ControllerError {
         /// What is wrong.
         source: InstallationIdError,
     },
+    /// The tenancy file.
+    #[error(transparent)]
+    Tenancy(#[from] TenancyError),
     /// Signals cannot be awaited, or there is no randomness.
     #[error("the system: {0}")]
     System(#[source] std::io::Error),
@@ -101,7 +107,10 @@ pub async fn run(args: ControllerArgs) -> Result<(), ControllerError> {
     let client = Client::try_from(config.clone())?;
     let stop = stop_signal()?;
     let metrics = Metrics::new();
-    let (caches, triggers, streams) = caches::start(&client, &namespace, &args.policy_service);
+    let grants = tenancy::follow(args.tenancy_file.as_deref(), &metrics).await?;
+    let scope = Scope::of(&args.watch_namespaces);
+    let (caches, triggers, streams) =
+        caches::start(&client, &namespace, &args.policy_service, &scope);
     let admin = serve_admin(args.admin_listen, &metrics, caches.clone(), stop.clone()).await?;
 
     let identity = args.identity.clone().unwrap_or_else(host_name);
@@ -116,7 +125,7 @@ pub async fn run(args: ControllerArgs) -> Result<(), ControllerError> {
     let mut election = tokio::spawn(elector.run(stopped(released)));
 
     let work = work(
-        args, client, namespace, caches, triggers, streams, leadership, metrics, stop,
+        args, client, namespace, caches, triggers, streams, leadership, metrics, grants, stop,
     );
     // Whatever ends first ends the process: nothing is written without the lease.
     let result = tokio::select! {
@@ -147,6 +156,7 @@ async fn work(
     streams: Streams,
     leadership: Leadership,
     metrics: Metrics,
+    grants: Grants,
     stop: watch::Receiver<bool>,
 ) -> Result<(), ControllerError> {
     tokio::select! {
@@ -155,12 +165,27 @@ async fn work(
     }
     tracing::info!("this replica is the leader");
     metrics.leader(true);
-    let context = Arc::new(context(args, client, namespace, caches, leadership, metrics).await?);
-    context.caches.ready().await;
+    let context = context(args, client, namespace, caches, leadership, metrics, grants).await?;
+    let context = Arc::new(context);
+    tokio::select! {
+        () = context.caches.ready() => {}
+        () = stopped(stop.clone()) => return Ok(()),
+    }
+    tokio::spawn(look_again_at_new_grants(context.clone()));
     controllers(context, triggers, streams, stop).await;
     Ok(())
 }
 
+/// Has every policy looked at when the tenancy file has changed.
+async fn look_again_at_new_grants(context: Arc<Context>) {
+    let mut grants = context.tenancy.clone();
+    loop {
+        grants.changed().await;
+        context.caches.tell_all();
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
 async fn context(
     args: ControllerArgs,
     client: Client,
@@ -168,6 +193,7 @@ async fn context(
     caches: Caches,
     leadership: Leadership,
     metrics: Metrics,
+    tenancy: Grants,
 ) -> Result<Context, ControllerError> {
     let targets = TargetPolicy {
         allowed: args.allow_targets.clone(),
@@ -196,6 +222,7 @@ async fn context(
         metrics,
         memory: Memory::default(),
         locks: DomainLocks::default(),
+        tenancy,
     })
 }
 
@@ -290,6 +317,13 @@ async fn controllers(
             reconcile::error_policy,
             context.clone(),
         );
+    // Its cache is its own: what tells that it waits no more is that it has begun something.
+    let begun = Arc::new(AtomicBool::new(false));
+    let begins = begun.clone();
+    let retiring = move |record, context| {
+        begins.store(true, Ordering::Relaxed);
+        retire::reconcile(record, context)
+    };
     let records = Controller::new(
         context.records.api(),
         watcher::Config::default().labels(&format!("{ROLE_LABEL}={RECORD_ROLE}")),
@@ -297,7 +331,7 @@ async fn controllers(
     .with_config(config())
     .reconcile_on(triggers.records)
     .graceful_shutdown_on(stopped(stop.clone()))
-    .run(retire::reconcile, retire::error_policy, context.clone());
+    .run(retiring, retire::error_policy, context.clone());
     let providers = Controller::for_stream(streams.providers, caches.providers.clone())
         .with_config(config())
         .reconcile_on(triggers.providers)
@@ -311,18 +345,40 @@ async fn controllers(
         Controller::for_stream(streams.cluster_providers, caches.cluster_providers.clone())
             .with_config(config())
             .reconcile_on(triggers.cluster_providers)
-            .graceful_shutdown_on(stopped(stop))
+            .graceful_shutdown_on(stopped(stop.clone()))
             .run(
                 providers::reconcile::<ClusterDnsProvider>,
                 providers::error_policy::<ClusterDnsProvider>,
                 context.clone(),
             );
+    let unlisted = |filled: &Filled| *filled.borrow() != Fill::Listed;
+    let filled = context.caches.of_leader();
+    let partial = || unlisted(&filled.policies) || !context.caches.is_complete();
     tokio::join!(
-        policies.for_each(|_| std::future::ready(())),
-        records.for_each(|_| std::future::ready(())),
-        providers.for_each(|_| std::future::ready(())),
-        cluster.for_each(|_| std::future::ready(())),
+        drive(policies, partial, &stop),
+        drive(records, || !begun.load(Ordering::Relaxed), &stop),
+        drive(providers, || unlisted(&filled.providers), &stop),
+        drive(cluster, || unlisted(&filled.cluster_providers), &stop),
     );
+}
+
+/// Runs a controller until it ends. At `stop` one that `waits` for a list is left: it hears nothing
+/// else, and there is nothing that it has begun.
+async fn drive<T>(
+    controller: impl Stream<Item = T>,
+    waits: impl Fn() -> bool,
+    stop: &watch::Receiver<bool>,
+) {
+    let left = async {
+        stopped(stop.clone()).await;
+        if !waits() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = controller.for_each(|_| std::future::ready(())) => {}
+        () = left => {}
+    }
 }
 
 /// `/healthz`, `/readyz`, `/metrics`. Every replica is ready once its caches are: readiness says

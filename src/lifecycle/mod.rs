@@ -1,6 +1,7 @@
 //! What to publish, when, and in which order. Pure: decisions on plain data, the time a parameter.
 
 pub mod address;
+pub mod allowed;
 pub mod decide;
 pub mod desired;
 pub mod ledger;
@@ -9,6 +10,7 @@ pub mod observation;
 pub mod ownership;
 pub mod publish;
 pub mod record;
+pub mod tenancy;
 pub mod txt;
 
 pub use record::{

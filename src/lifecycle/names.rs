@@ -19,6 +19,11 @@ pub fn object_name(domain: &Domain) -> String {
     format!("mta-sts-{}-{hash}", readable.trim_end_matches('-'))
 }
 
+/// The TLS Secret of a domain's policy host, unless its policy names another one.
+pub fn tls_secret_name(domain: &Domain) -> String {
+    format!("{}-tls", object_name(domain))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,6 +27,15 @@ pub struct Holding {
     pub retiring: bool,
 }
 
+/// Whether a domain may belong to another namespace than its parent or child.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kin {
+    /// Nobody has said who may claim what: a part of somebody else's mail is not for the taking.
+    OfOneNamespace,
+    /// The administrator has granted each domain: he has divided them himself.
+    Anywhere,
+}
+
 /// Whether an object has its domain.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Claim {
@@ -46,20 +55,22 @@ pub enum Claim {
 /// The owner of a record keeps the domain while the record exists. Without a record the older
 /// object has it. A parent or child of a domain of another namespace cannot be claimed: whoever
 /// holds `_mta-sts.<sub>.<domain>` could otherwise speak for a part of somebody else's mail; and
-/// an object that is refused for that keeps nobody else from the domain.
-pub fn claim(me: &Claimant, others: &[Claimant], holdings: &[Holding]) -> Claim {
-    if let Some(holding) = held_against(me, holdings) {
+/// an object that is refused for that keeps nobody else from the domain. With [`Kin::Anywhere`]
+/// only the same domain counts, and `others` are those that may claim theirs.
+pub fn claim(me: &Claimant, others: &[Claimant], holdings: &[Holding], kin: Kin) -> Claim {
+    if let Some(holding) = held_against(me, holdings, kin) {
         return conflict(&holding.owner, &holding.domain);
     }
     if holds(me, holdings) {
         return Claim::Owned;
     }
     let rivals = others.iter().filter(|other| {
-        let kin =
-            other.object.namespace != me.object.namespace && related(&other.domain, &me.domain);
+        let kin_counts = kin == Kin::OfOneNamespace
+            && other.object.namespace != me.object.namespace
+            && related(&other.domain, &me.domain);
         other.object != me.object
-            && (other.domain == me.domain || kin)
-            && held_against(other, holdings).is_none()
+            && (other.domain == me.domain || kin_counts)
+            && held_against(other, holdings, kin).is_none()
     });
     match rivals
         .filter(|other| age(other) < age(me))
@@ -77,17 +88,18 @@ fn holds(me: &Claimant, holdings: &[Holding]) -> bool {
 }
 
 /// The record of somebody else that `me` cannot have its domain beside.
-fn held_against<'a>(me: &Claimant, holdings: &'a [Holding]) -> Option<&'a Holding> {
+fn held_against<'a>(me: &Claimant, holdings: &'a [Holding], kin: Kin) -> Option<&'a Holding> {
     let held_by_me = holds(me, holdings);
     holdings
         .iter()
         .filter(|holding| !same_object(&holding.owner, &me.object))
         .find(|holding| {
             let same = holding.domain == me.domain && !holding.retiring;
-            let kin = holding.owner.namespace != me.object.namespace
+            let kin_counts = kin == Kin::OfOneNamespace
+                && holding.owner.namespace != me.object.namespace
                 && !held_by_me
                 && related(&holding.domain, &me.domain);
-            same || kin
+            same || kin_counts
         })
 }
 
@@ -140,7 +152,9 @@ mod tests {
         let old = claimant("a", "old", "example.org", 1);
         let young = claimant("b", "young", "example.org", 2);
         let both = [old.clone(), young.clone()];
-        let owns = |me: &Claimant, holdings: &[Holding]| claim(me, &both, holdings) == Claim::Owned;
+        let owns = |me: &Claimant, holdings: &[Holding]| {
+            claim(me, &both, holdings, Kin::OfOneNamespace) == Claim::Owned
+        };
 
         assert!(
             owns(&old, &[]) && !owns(&young, &[]),
@@ -161,14 +175,20 @@ mod tests {
         let me = claimant("a", "x", "example.org", 5);
         let mut record = holding(&me, false);
         record.owner.uid = "before".to_owned();
-        assert_eq!(claim(&me, &[], &[record]), Claim::Owned);
+        assert_eq!(
+            claim(&me, &[], &[record], Kin::OfOneNamespace),
+            Claim::Owned
+        );
     }
 
     #[test]
     fn an_orphaned_record_is_not_free() {
         let me = claimant("b", "x", "example.org", 5);
         let orphan = holding(&claimant("a", "gone", "example.org", 1), false);
-        assert!(matches!(claim(&me, &[], &[orphan]), Claim::Conflict { .. }));
+        assert!(matches!(
+            claim(&me, &[], &[orphan], Kin::OfOneNamespace),
+            Claim::Conflict { .. }
+        ));
     }
 
     #[test]
@@ -192,14 +212,21 @@ mod tests {
                 true,
             ),
         ] {
-            let owned = claim(&me, std::slice::from_ref(&parent), &[]) == Claim::Owned;
-            assert_eq!(owned, expected, "{case}");
+            let owned = |kin| claim(&me, std::slice::from_ref(&parent), &[], kin) == Claim::Owned;
+            assert_eq!(owned(Kin::OfOneNamespace), expected, "{case}");
+            assert!(owned(Kin::Anywhere), "{case}, where each domain is granted");
         }
         let child = claimant("b", "c", "shop.example.org", 0);
         let held = [holding(&parent, false)];
-        assert!(matches!(claim(&child, &[], &held), Claim::Conflict { .. }));
+        assert!(matches!(
+            claim(&child, &[], &held, Kin::OfOneNamespace),
+            Claim::Conflict { .. }
+        ));
         // What is refused keeps nobody else from the domain, however old it is.
         let own = claimant("a", "c", "shop.example.org", 2);
-        assert_eq!(claim(&own, &[child], &held), Claim::Owned);
+        assert_eq!(
+            claim(&own, &[child], &held, Kin::OfOneNamespace),
+            Claim::Owned
+        );
     }
 }

@@ -3,6 +3,7 @@
 //! There is no controller-manager: namespaces are not removed once they are deleted, owner
 //! references collect nothing. Tests use a [namespace](ApiServer::namespace) of their own instead.
 
+use super::audit::Audited;
 use super::http::get_tls;
 use super::keeper;
 use super::ports::{free_port, loopback, random, unique};
@@ -170,6 +171,14 @@ impl ApiServer {
             .token
     }
 
+    /// What ServiceAccounts of the operator's namespace have asked so far, in order.
+    pub fn audit(&self) -> Vec<Audited> {
+        let text = fs::read_to_string(self.state.path().join("audit.log")).unwrap_or_default();
+        // The last line may be half written.
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        whole.lines().filter_map(Audited::parse).collect()
+    }
+
     /// Makes a namespace whose name starts with `prefix` and that no other test has.
     pub async fn namespace(&self, prefix: &str) -> String {
         let name = unique(prefix);
@@ -240,6 +249,10 @@ impl ApiServer {
             ])
             .args(["--cert-dir=certificates", "--token-auth-file=tokens.csv"])
             .arg("--authorization-mode=RBAC")
+            .args([
+                "--audit-policy-file=audit-policy.json",
+                "--audit-log-path=audit.log",
+            ])
             .arg("--service-cluster-ip-range=10.96.0.0/16")
             .arg("--service-account-issuer=https://kubernetes.default.svc")
             .arg("--service-account-key-file=service-account.crt")
@@ -287,10 +300,20 @@ fn write_credentials(state: &Path, ca: &TestCa, admin_token: &str) {
             "tokens.csv",
             format!("{admin_token},admin,admin,\"system:masters\"\n"),
         ),
+        ("audit-policy.json", audit_policy().to_string()),
     ];
     for (name, content) in files {
         fs::write(state.join(name), content).expect("a file in the state folder");
     }
+}
+
+/// Only what our own ServiceAccounts ask: everybody else in the tests is an administrator.
+fn audit_policy() -> serde_json::Value {
+    json!({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+    "rules": [
+        {"level": "Metadata", "userGroups": ["system:serviceaccounts:mta-sts-system"]},
+        {"level": "None"},
+    ]})
 }
 
 /// The folder with etcd and kube-apiserver; the script builds them if need be.

@@ -4,6 +4,7 @@
 //! | part | what it is |
 //! |---|---|
 //! | [`kube::ApiServer`] | etcd and kube-apiserver, with RBAC |
+//! | [`manifests`] | the roles that administrators apply, right by right |
 //! | [`bind::Bind`] | BIND, authoritative, with dynamic updates |
 //! | [`front::Front`] | nginx as the public HTTPS front, with a test CA |
 //! | [`api_proxy::ApiProxy`] | stands before the API server; counts writes, and interferes with one |
@@ -33,6 +34,7 @@
 )]
 
 pub mod api_proxy;
+pub mod audit;
 pub mod bind;
 pub mod chronicle;
 pub mod dns_proxy;
@@ -43,6 +45,7 @@ pub mod interfere;
 pub mod keeper;
 pub mod kube;
 pub mod kubelet;
+pub mod manifests;
 pub mod netns;
 pub mod peers;
 pub mod place;
