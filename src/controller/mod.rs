@@ -17,6 +17,7 @@ mod findings;
 mod hold;
 mod ingress;
 pub mod lease;
+mod leaving;
 pub mod metrics;
 mod object_status;
 mod observe;

@@ -19,7 +19,7 @@ use super::context::{Context, DomainLocks, Memory};
 use super::lease::{LeaderElector, Leadership, LeaseError, lease_client};
 use super::metrics::Metrics;
 use super::records::{Records, object_labels};
-use super::{providers, reconcile, retire};
+use super::{leaving, providers, reconcile, retire};
 use crate::api::{ClusterDnsProvider, DnsProvider, FIELD_MANAGER};
 use crate::config::ControllerArgs;
 use crate::lifecycle::record::{RECORD_ROLE, ROLE_LABEL};
@@ -115,6 +115,12 @@ pub async fn run(args: ControllerArgs) -> Result<(), ControllerError> {
     let (release, released) = watch::channel(false);
     let mut election = tokio::spawn(elector.run(stopped(released)));
 
+    // Also a replica that does not lead: once the namespace is going, nobody can be elected.
+    tokio::spawn(leaving::watch(
+        client.clone(),
+        caches.namespaces.clone(),
+        namespace.clone(),
+    ));
     let work = work(
         args, client, namespace, caches, triggers, streams, leadership, metrics, stop,
     );
