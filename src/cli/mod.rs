@@ -1,7 +1,11 @@
 //! The commands.
 
+pub mod cluster;
 pub mod crds;
+pub mod exit;
 pub mod lint;
 pub mod log;
 mod manifest;
 pub mod output;
+pub mod status;
+mod words;

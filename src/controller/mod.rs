@@ -31,4 +31,4 @@ mod spec;
 mod status;
 mod steps;
 
-pub use run::{ControllerError, run};
+pub use run::{ControllerError, INSTALLATION_LABELS, run};

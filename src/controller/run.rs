@@ -232,6 +232,8 @@ fn dns_settings(
 
 /// Name of the ConfigMap that keeps the installation id.
 const INSTALLATION: &str = "mta-sts-operator-installation";
+/// Selects it, in whatever namespace it is.
+pub const INSTALLATION_LABELS: &str = "mta-sts.dev/role=installation";
 /// Its key.
 const INSTALLATION_KEY: &str = "id";
 
