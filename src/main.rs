@@ -27,6 +27,8 @@ enum Command {
     Lint(cli::lint::LintArgs),
     /// Show what is published, what it waits for, and who still holds what
     Status(cli::status::StatusArgs),
+    /// Say whether the installation is sound, and how to mend what is not
+    Doctor(cli::doctor::DoctorArgs),
     /// Print the CustomResourceDefinitions as YAML
     Crds,
 }
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => daemon(serve::run(args)),
         Command::Lint(args) => cli::lint::execute(&args),
         Command::Status(args) => cli::status::execute(&args),
+        Command::Doctor(args) => cli::doctor::execute(&args),
         Command::Crds => match cli::crds::run(&mut std::io::stdout().lock()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::from(2),

@@ -2,7 +2,9 @@
 
 pub mod cluster;
 pub mod crds;
+pub mod doctor;
 pub mod exit;
+mod lease;
 pub mod lint;
 pub mod log;
 mod manifest;

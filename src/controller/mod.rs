@@ -26,6 +26,7 @@ mod reconcile;
 mod records;
 mod report;
 mod retire;
+pub mod rights;
 mod run;
 mod spec;
 mod status;
