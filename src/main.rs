@@ -29,6 +29,8 @@ enum Command {
     Status(cli::status::StatusArgs),
     /// Say whether the installation is sound, and how to mend what is not
     Doctor(cli::doctor::DoctorArgs),
+    /// Take the operator away: the first step, before helm uninstall
+    Uninstall(cli::uninstall::UninstallArgs),
     /// Print the CustomResourceDefinitions as YAML
     Crds,
 }
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Command::Lint(args) => cli::lint::execute(&args),
         Command::Status(args) => cli::status::execute(&args),
         Command::Doctor(args) => cli::doctor::execute(&args),
+        Command::Uninstall(args) => cli::uninstall::execute(&args),
         Command::Crds => match cli::crds::run(&mut std::io::stdout().lock()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::from(2),

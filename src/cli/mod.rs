@@ -10,4 +10,5 @@ pub mod log;
 mod manifest;
 pub mod output;
 pub mod status;
+pub mod uninstall;
 mod words;
