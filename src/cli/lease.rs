@@ -21,31 +21,37 @@ pub(super) enum Seen {
     Stale(Box<Lease>),
 }
 
-/// Looks until the Lease is renewed, or has run out. No clocks of two machines are compared.
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// Looks until the Lease is renewed, has run out, or was left free for longer than a replica that
+/// waits would leave it. No clocks of two machines are compared.
 pub(super) async fn watch(api: &Api<Lease>, name: &str) -> Result<Seen, kube::Error> {
-    let until = Instant::now() + limits::LEASE_TIME;
-    let Some(first) = api.get_opt(name).await? else {
-        return Ok(Seen::Missing);
-    };
-    let mut last = first.clone();
+    let begun = Instant::now();
+    let mut first: Option<Lease> = None;
     loop {
-        let holder = last
-            .spec
-            .as_ref()
-            .and_then(|s| s.holder_identity.as_deref());
-        if holder.is_none_or(str::is_empty) {
-            return Ok(Seen::Free);
+        let now = api.get_opt(name).await?;
+        let looked = begun.elapsed();
+        match now {
+            Some(lease) if holder(&lease).is_some() => match &first {
+                Some(first) if first.resource_version() != lease.resource_version() => {
+                    return Ok(Seen::Fresh(Box::new(lease)));
+                }
+                _ if looked >= limits::LEASE_TIME => return Ok(Seen::Stale(Box::new(lease))),
+                _ => first = Some(lease),
+            },
+            free if looked >= limits::LEASE_RETRY_TIME * 3 => {
+                return Ok(free.map_or(Seen::Missing, |_| Seen::Free));
+            }
+            _ => {}
         }
-        if last.resource_version() != first.resource_version() {
-            return Ok(Seen::Fresh(Box::new(last)));
-        }
-        if Instant::now() >= until {
-            return Ok(Seen::Stale(Box::new(last)));
-        }
-        sleep(Duration::from_millis(300)).await;
-        last = match api.get_opt(name).await? {
-            Some(lease) => lease,
-            None => return Ok(Seen::Missing),
-        };
+        sleep(PAUSE).await;
     }
+}
+
+/// Who holds a Lease.
+pub(super) fn holder(lease: &Lease) -> Option<&str> {
+    let spec = lease.spec.as_ref()?;
+    let holder = spec.holder_identity.as_deref()?;
+    Some(holder).filter(|holder| !holder.is_empty())
 }

@@ -9,7 +9,7 @@ use kube::client::Body;
 
 use super::Site;
 use super::answer::Answer;
-use crate::cli::lease::{Seen, watch};
+use crate::cli::lease::{Seen, holder, watch};
 use crate::cli::words::duration;
 use crate::{clock, limits};
 
@@ -42,8 +42,7 @@ fn held(subject: String, seen: &Seen) -> Answer {
         "look at its pods: kubectl get pods and kubectl logs in the operator's namespace";
     match seen {
         Seen::Fresh(lease) => {
-            let holder = lease.spec.as_ref().and_then(|s| s.holder_identity.as_ref());
-            let holder = holder.map_or("?", |holder| holder.as_str());
+            let holder = holder(lease).unwrap_or_default();
             Answer::ok(LEASE, subject, format!("{holder} leads, and renews it"))
         }
         Seen::Missing => Answer::error(
@@ -58,8 +57,7 @@ fn held(subject: String, seen: &Seen) -> Answer {
             Answer::error(LEASE, subject, "nobody holds it: no controller runs").remedy(START)
         }
         Seen::Stale(lease) => {
-            let holder = lease.spec.as_ref().and_then(|s| s.holder_identity.as_ref());
-            let holder = holder.map_or("?", |holder| holder.as_str());
+            let holder = holder(lease).unwrap_or_default();
             let seconds = limits::LEASE_TIME.as_secs();
             let message = format!(
                 "{holder} holds it, and has not renewed it for {seconds} seconds: no controller runs"

@@ -127,7 +127,14 @@ async fn follow(
             );
             continue;
         }
-        let report = wanted.gather().await?;
+        let report = match wanted.gather().await {
+            Ok(report) => report,
+            // The next change, or the next try of the watch, comes back here.
+            Err(error) => {
+                say(streams.stderr, &error.to_string());
+                continue;
+            }
+        };
         if report != known {
             known = report;
             if let Err(error) = show(args, &known, streams) {

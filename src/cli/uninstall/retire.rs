@@ -20,6 +20,8 @@ use crate::clock;
 
 /// Between two looks at how far it is.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Looks in a row that may fail, some seconds apart.
+const FAILURES: usize = 24;
 /// Without any change for so long, somebody should look.
 const STILL: Duration = Duration::from_secs(90);
 
@@ -127,8 +129,20 @@ async fn wait(
     let deleted: BTreeSet<String> = plan.policies.iter().filter_map(|p| p.uid()).collect();
     let mut known = Progress::new();
     let mut changed = Instant::now();
+    let mut failures = 0;
     loop {
-        let now = Plan::read(site).await?;
+        let now = match Plan::read(site).await {
+            Ok(now) => now,
+            // An API server that is away for a while ends nothing.
+            Err(error) if failures < FAILURES => {
+                failures += 1;
+                say(streams.stderr, &format!("{error}; it is tried again"));
+                sleep(PAUSE * 10).await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        failures = 0;
         let is_new =
             |policy: &&DynamicObject| policy.uid().is_some_and(|uid| !deleted.contains(&uid));
         if let Some(policy) = now.policies.iter().find(is_new) {
