@@ -9,6 +9,9 @@ use crate::probe::connect_to::ConnectTo;
 use crate::protocol::InstallationId;
 use ipnet::IpNet;
 
+/// The operator's namespace, where nothing says another one.
+pub const DEFAULT_NAMESPACE: &str = "mta-sts-system";
+
 /// Flags of `mta-sts controller`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ControllerArgs {

@@ -1,8 +1,9 @@
 //! The `mta-sts` binary: picks the role.
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use mta_sts_operator::config::ControllerArgs;
 use mta_sts_operator::probe::tls::install_crypto_provider;
 use mta_sts_operator::serve::{self, ServeArgs};
@@ -24,21 +25,41 @@ enum Command {
     Serve(ServeArgs),
     /// Check policies, records and manifests, without the network
     Lint(cli::lint::LintArgs),
+    /// Show what is published, what it waits for, and who still holds what
+    Status(cli::status::StatusArgs),
+    /// Say whether the installation is sound, and how to mend what is not
+    Doctor(cli::doctor::DoctorArgs),
+    /// Take the operator away: the first step, before helm uninstall
+    Uninstall(cli::uninstall::UninstallArgs),
     /// Print the CustomResourceDefinitions as YAML
     Crds,
 }
 
 fn main() -> ExitCode {
     install_crypto_provider();
-    match Arguments::parse().command {
+    match arguments().command {
         Command::Controller(args) => daemon(controller::run(*args)),
         Command::Serve(args) => daemon(serve::run(args)),
         Command::Lint(args) => cli::lint::execute(&args),
+        Command::Status(args) => cli::status::execute(&args),
+        Command::Doctor(args) => cli::doctor::execute(&args),
+        Command::Uninstall(args) => cli::uninstall::execute(&args),
         Command::Crds => match cli::crds::run(&mut std::io::stdout().lock()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::from(2),
         },
     }
+}
+
+/// Reads the command line. As a plugin of kubectl the binary is called as such in its own help.
+fn arguments() -> Arguments {
+    let own = std::env::args_os().next().unwrap_or_default();
+    let own = Path::new(&own).file_stem().unwrap_or_default();
+    let mut command = Arguments::command();
+    if own == "kubectl-mta_sts" {
+        command = command.name("kubectl-mta_sts").bin_name("kubectl mta-sts");
+    }
+    Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
 }
 
 /// Runs a role that ends by a signal or an error.

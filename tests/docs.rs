@@ -24,7 +24,10 @@ use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::pinned_kind;
 use mta_sts_operator::api::condition::Reason;
+use mta_sts_operator::cli::doctor::DoctorArgs;
 use mta_sts_operator::cli::lint::LintArgs;
+use mta_sts_operator::cli::status::StatusArgs;
+use mta_sts_operator::cli::uninstall::UninstallArgs;
 use mta_sts_operator::config::ControllerArgs;
 use mta_sts_operator::controller::metrics;
 use mta_sts_operator::protocol::{Domain, PolicyId, Sha256Digest};
@@ -166,7 +169,10 @@ fn settings_are_those_of_the_commands() {
     for command in commands() {
         let heading = format!("## mta-sts {}\n", command.get_name());
         let Some((_, section)) = page.split_once(&heading) else {
-            assert!(["lint", "crds"].contains(&command.get_name()), "{heading}");
+            assert!(
+                ["lint", "status", "doctor", "uninstall", "crds"].contains(&command.get_name()),
+                "{heading}"
+            );
             continue;
         };
         let section = section.split("\n## ").next().unwrap();
@@ -269,7 +275,7 @@ fn flags_that_pages_name_are_there() {
 }
 
 /// Flags of other programs.
-const OF_OTHERS: &[&str] = &["--wait"];
+const OF_OTHERS: &[&str] = &["--wait", "--replicas"];
 
 #[test]
 fn links_lead_somewhere() {
@@ -422,6 +428,9 @@ fn commands() -> Vec<clap::Command> {
         ControllerArgs::augment_args(clap::Command::new("controller")),
         ServeArgs::augment_args(clap::Command::new("serve")),
         LintArgs::augment_args(clap::Command::new("lint")),
+        StatusArgs::augment_args(clap::Command::new("status")),
+        DoctorArgs::augment_args(clap::Command::new("doctor")),
+        UninstallArgs::augment_args(clap::Command::new("uninstall")),
         clap::Command::new("crds"),
     ]
 }

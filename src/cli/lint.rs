@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::manifest;
-use super::output::{self, Format, Streams};
+use super::output::{self, Format, OutputArgs, Streams, say};
 use crate::diagnosis::{
     Finding, Severity, lint_policy, lint_record, lint_tlsrpt_record, printable,
 };
@@ -41,24 +41,13 @@ pub struct LintArgs {
     #[arg(long, value_parser = Domain::parse)]
     pub domain: Option<Domain>,
 
-    /// How findings are written.
-    #[arg(long, value_enum, default_value_t)]
-    pub output: Format,
-
     /// The least severity that makes the exit code 1.
     #[arg(long, value_enum, default_value_t)]
     pub fail_on: FailOn,
 
-    /// No colour, even on a terminal.
-    #[arg(
-        long,
-        env = "NO_COLOR",
-        value_name = "ANY",
-        hide_env = true,
-        require_equals = true
-    )]
-    #[arg(num_args = 0..=1, default_missing_value = "1")]
-    pub no_color: Option<String>,
+    /// How findings are written.
+    #[command(flatten)]
+    pub shown: OutputArgs,
 }
 
 /// What a file is.
@@ -138,8 +127,8 @@ pub fn run(args: &LintArgs, streams: &mut Streams<'_>) -> u8 {
         }
         inputs.push(input);
     }
-    let colour = streams.terminal && args.no_color.as_deref().unwrap_or_default().is_empty();
-    let written = match args.output {
+    let colour = args.shown.colour(streams.terminal);
+    let written = match args.shown.output {
         Format::Json => output::json(
             streams.stdout,
             &Report {
@@ -168,11 +157,6 @@ impl FailOn {
         };
         findings.iter().any(|finding| finding.severity <= least)
     }
-}
-
-/// A message; if even that cannot be written there is nobody to tell.
-fn say(stderr: &mut dyn Write, message: &str) {
-    let _ = writeln!(stderr, "{}", printable(message));
 }
 
 fn read(path: &Path, stdin: &mut dyn Read) -> io::Result<Vec<u8>> {

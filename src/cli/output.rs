@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 
+use clap::Args;
 use serde::Serialize;
 
 use crate::diagnosis::{Finding, Severity, printable};
@@ -29,12 +30,54 @@ pub enum Format {
     Json,
 }
 
+/// How the answer of a command is shown.
+#[derive(Args, Clone, Debug)]
+pub struct OutputArgs {
+    /// How it is written.
+    #[arg(long, value_enum, default_value_t)]
+    pub output: Format,
+
+    /// No colour, even on a terminal.
+    #[arg(
+        long,
+        env = "NO_COLOR",
+        value_name = "ANY",
+        hide_env = true,
+        require_equals = true
+    )]
+    #[arg(num_args = 0..=1, default_missing_value = "1")]
+    pub no_color: Option<String>,
+}
+
+impl OutputArgs {
+    /// Whether text is coloured, where standard output is a `terminal` or not.
+    pub fn colour(&self, terminal: bool) -> bool {
+        terminal && self.no_color.as_deref().unwrap_or_default().is_empty()
+    }
+}
+
+/// A message on standard error; if even that cannot be written there is nobody to tell.
+pub fn say(stderr: &mut dyn Write, message: &str) {
+    let _ = writeln!(stderr, "{}", printable(message));
+}
+
 /// Writes a document as JSON, with what could steer a terminal escaped.
 ///
 /// # Errors
 /// The stream refuses.
 pub fn json(out: &mut dyn Write, document: &impl Serialize) -> io::Result<()> {
-    let text = serde_json::to_string_pretty(document)?;
+    writeln!(out, "{}", safe(&serde_json::to_string_pretty(document)?))
+}
+
+/// The same on one line, for a document that others follow.
+///
+/// # Errors
+/// The stream refuses.
+pub fn json_line(out: &mut dyn Write, document: &impl Serialize) -> io::Result<()> {
+    writeln!(out, "{}", safe(&serde_json::to_string(document)?))
+}
+
+fn safe(text: &str) -> String {
     // JSON needs only the C0 characters escaped; the others can stand inside strings alone, where
     // the escape means the same.
     let mut safe = String::with_capacity(text.len());
@@ -48,7 +91,7 @@ pub fn json(out: &mut dyn Write, document: &impl Serialize) -> io::Result<()> {
             }
         }
     }
-    writeln!(out, "{safe}")
+    safe
 }
 
 /// Writes one finding as text: code and subject, what was seen, the fix, the reference.
@@ -57,13 +100,9 @@ pub fn json(out: &mut dyn Write, document: &impl Serialize) -> io::Result<()> {
 /// The stream refuses.
 pub fn finding(out: &mut dyn Write, finding: &Finding, colour: bool) -> io::Result<()> {
     let severity = finding.severity.as_str();
-    let (start, end) = if colour {
-        (paint(finding.severity), "\u{1b}[0m")
-    } else {
-        ("", "")
-    };
+    let severity = painted(severity, finding.severity, colour);
     let subject = printable(&finding.subject);
-    writeln!(out, "{start}{severity}{end} {}  {subject}", finding.code)?;
+    writeln!(out, "{severity} {}  {subject}", finding.code)?;
     writeln!(out, "  {}", printable(&finding.message))?;
     if let Some(evidence) = &finding.evidence {
         writeln!(out, "  seen: {}", printable(evidence))?;
@@ -75,6 +114,15 @@ pub fn finding(out: &mut dyn Write, finding: &Finding, colour: bool) -> io::Resu
         writeln!(out, "  {reference}")?;
     }
     Ok(())
+}
+
+/// A word in the colour of a severity.
+pub fn painted(word: &str, severity: Severity, colour: bool) -> String {
+    if colour {
+        format!("{}{word}\u{1b}[0m", paint(severity))
+    } else {
+        word.to_owned()
+    }
 }
 
 fn paint(severity: Severity) -> &'static str {

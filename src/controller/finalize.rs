@@ -1,13 +1,14 @@
 //! The finalizer: a deletion is noted in the record, then the object goes at once. (io)
 
 use kube::api::{Patch, PatchParams};
-use kube::{Api, Resource, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
 
 use super::accept::accept;
 use super::caches::GuardedPolicy;
 use super::context::Context;
 use super::error::Error;
+use super::leaving::is_going;
 use super::object_status;
 use super::records::{Stored, cached_publication};
 use crate::api::{FIELD_MANAGER, FINALIZER, MtaStsPolicy};
@@ -19,22 +20,34 @@ use crate::protocol::Domain;
 
 /// Puts the finalizer on the object. Tells whether it had to.
 pub(super) async fn add(context: &Context, policy: &MtaStsPolicy) -> Result<(), Error> {
-    if policy.finalizers().iter().any(|f| f == FINALIZER) {
+    // An operator whose own namespace is going could never take it off again.
+    if policy.finalizers().iter().any(|f| f == FINALIZER)
+        || is_going(&context.caches.namespaces, &context.namespace)
+    {
         return Ok(());
     }
     let mut finalizers = policy.finalizers().to_vec();
     finalizers.push(FINALIZER.to_owned());
-    set(context, policy, &finalizers).await
+    set(&context.client, policy, &finalizers).await
 }
 
-async fn set<K>(context: &Context, object: &K, finalizers: &[String]) -> Result<(), Error>
+/// Takes the finalizer off, whatever becomes of the domain.
+pub(super) async fn release(client: &Client, object: &GuardedPolicy) -> Result<(), Error> {
+    set(client, object, &others(object)).await
+}
+
+/// The finalizers that are not ours.
+fn others(object: &GuardedPolicy) -> Vec<String> {
+    let all = object.finalizers().iter();
+    all.filter(|f| *f != FINALIZER).cloned().collect()
+}
+
+async fn set<K>(client: &Client, object: &K, finalizers: &[String]) -> Result<(), Error>
 where
     K: Resource<DynamicType = ()>,
 {
-    let api = Api::<MtaStsPolicy>::namespaced(
-        context.client.clone(),
-        &object.namespace().unwrap_or_default(),
-    );
+    let namespace = object.namespace().unwrap_or_default();
+    let api = Api::<MtaStsPolicy>::namespaced(client.clone(), &namespace);
     // With the resourceVersion the list is replaced only if nobody else has changed it.
     let patch = json!({"metadata": {
         "finalizers": finalizers,
@@ -69,13 +82,8 @@ pub(super) async fn finish(context: &Context, object: &GuardedPolicy) -> Result<
         let _lock = context.locks.lock(&domain).await;
         mark_retiring(context, object, &domain, &owner).await?;
     }
-    let rest: Vec<String> = object
-        .finalizers()
-        .iter()
-        .filter(|f| *f != FINALIZER)
-        .cloned()
-        .collect();
-    match set(context, object, &rest).await {
+    let rest = others(object);
+    match set(&context.client, object, &rest).await {
         Err(error) if error.is_invalid() => let_go(context, object, &rest).await,
         result => result,
     }

@@ -22,7 +22,7 @@ use super::metrics::Metrics;
 use super::records::{Records, object_labels};
 use super::scope::Scope;
 use super::tenancy::{Grants, TenancyError};
-use super::{providers, reconcile, retire, tenancy};
+use super::{leaving, providers, reconcile, retire, tenancy};
 use crate::api::{ClusterDnsProvider, DnsProvider, FIELD_MANAGER};
 use crate::config::ControllerArgs;
 use crate::lifecycle::record::{RECORD_ROLE, ROLE_LABEL};
@@ -124,6 +124,12 @@ pub async fn run(args: ControllerArgs) -> Result<(), ControllerError> {
     let (release, released) = watch::channel(false);
     let mut election = tokio::spawn(elector.run(stopped(released)));
 
+    // Also a replica that does not lead: once the namespace is going, nobody can be elected.
+    tokio::spawn(leaving::watch(
+        client.clone(),
+        caches.clone(),
+        namespace.clone(),
+    ));
     let work = work(
         args, client, namespace, caches, triggers, streams, leadership, metrics, grants, stop,
     );
@@ -253,6 +259,8 @@ fn dns_settings(
 
 /// Name of the ConfigMap that keeps the installation id.
 const INSTALLATION: &str = "mta-sts-operator-installation";
+/// Selects it, in whatever namespace it is.
+pub const INSTALLATION_LABELS: &str = "mta-sts.dev/role=installation";
 /// Its key.
 const INSTALLATION_KEY: &str = "id";
 

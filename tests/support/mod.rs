@@ -10,6 +10,7 @@
 //! | [`api_proxy::ApiProxy`] | stands before the API server; counts writes, and interferes with one |
 //! | [`dns_proxy::DnsProxy`] | the same before a DNS server, for dynamic updates |
 //! | [`process::Process`] | any program, our own too: its log, its signals |
+//! | [`run::mta_sts`] | our own binary as a command, run to its end |
 //! | [`chronicle::Chronicle`] | keeps every version of every record |
 //! | [`kubelet::Kubelet`] | starts a program again whenever it has ended |
 //! | [`netns`] | a network of the test's own, with ports 25, 53 and 443 |
@@ -52,6 +53,8 @@ pub mod place;
 pub mod ports;
 pub mod postfix;
 pub mod process;
+pub mod rbac;
+pub mod run;
 pub mod slow;
 pub mod tls;
 pub mod wait;
