@@ -9,7 +9,9 @@ use kube::{Resource, ResourceExt};
 
 use super::caches::{Caches, holdings};
 use super::context::Context;
+use super::gateway;
 use super::spec::{assume_max_age, desired, lint_cluster_spec, lint_provider_spec, unreadable};
+use super::way_in::WayIn;
 use crate::api::condition::Reason;
 use crate::api::{
     ClusterDnsProviderSpec, DnsProviderSpec, IngressSpec, IngressTlsSpec, MtaStsPolicy,
@@ -30,7 +32,7 @@ pub(super) struct Accepted {
     /// `None`: the records are set by hand.
     pub(super) provider: Option<ChosenProvider>,
     /// `None`: somebody else serves the policy.
-    pub(super) ingress: Option<ChosenIngress>,
+    pub(super) way_in: Option<WayIn>,
     /// What a lost record is taken to have said at worst.
     pub(super) assume_max_age: MaxAge,
     /// Warnings about the spec.
@@ -78,13 +80,13 @@ pub(super) fn accept(context: &Context, policy: &MtaStsPolicy) -> Result<Accepte
     let owner = owner(policy);
     own(&context.caches, policy, &owner, &desired.domain)?;
     let provider = provider(context, policy, &desired.domain)?;
-    let ingress = ingress(context, policy)?;
+    let way_in = way_in(context, policy)?;
     Ok(Accepted {
         owner,
         assume_max_age: assume_max_age(policy)?,
         desired,
         provider,
-        ingress,
+        way_in,
         findings,
     })
 }
@@ -290,11 +292,22 @@ pub(super) fn zone_allows(zones: &[String], name: &str) -> bool {
         })
 }
 
-/// The Ingress to make, if one is.
-fn ingress(context: &Context, policy: &MtaStsPolicy) -> Result<Option<ChosenIngress>, Rejected> {
+/// The way in to make, if one is.
+fn way_in(context: &Context, policy: &MtaStsPolicy) -> Result<Option<WayIn>, Rejected> {
     if policy.spec.hosting.external.is_some() {
         return Ok(None);
     }
+    match gateway::named(&context.settings, policy) {
+        Some(chosen) => {
+            gateway::usable(context, &chosen)?;
+            Ok(Some(WayIn::Gateway(chosen)))
+        }
+        None => ingress(context, policy).map(|chosen| Some(WayIn::Ingress(chosen))),
+    }
+}
+
+/// The Ingress to make.
+fn ingress(context: &Context, policy: &MtaStsPolicy) -> Result<ChosenIngress, Rejected> {
     let spec = policy.spec.hosting.ingress.clone().unwrap_or_default();
     let IngressSpec {
         class_name,
@@ -322,14 +335,14 @@ fn ingress(context: &Context, policy: &MtaStsPolicy) -> Result<Option<ChosenIngr
         .or_else(|| context.settings.default_ingress_class.clone())
         .or_else(|| default_class(&context.caches));
     match class_name {
-        Some(class_name) => Ok(Some(ChosenIngress {
+        Some(class_name) => Ok(ChosenIngress {
             class_name,
             annotations,
             tls,
-        })),
+        }),
         None => Err(Rejected::new(
             Reason::HostingNotFound,
-            "the policy needs a way in: write spec.hosting.ingress.className, start the operator with --default-ingress-class, mark an IngressClass as the cluster's default, or write spec.hosting.external: {} if somebody else serves the policy",
+            "the policy needs a way in: write spec.hosting.ingress.className or spec.hosting.gateway, start the operator with --default-ingress-class or --default-gateway, mark an IngressClass as the cluster's default, or write spec.hosting.external: {} if somebody else serves the policy",
         )),
     }
 }

@@ -14,6 +14,7 @@ mod error;
 mod events;
 mod finalize;
 mod findings;
+mod gateway;
 mod hold;
 mod ingress;
 pub mod lease;
@@ -29,5 +30,6 @@ mod run;
 mod spec;
 mod status;
 mod steps;
+mod way_in;
 
 pub use run::{ControllerError, run};
