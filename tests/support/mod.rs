@@ -10,6 +10,7 @@
 //! | [`dns_proxy::DnsProxy`] | the same before a DNS server, for dynamic updates |
 //! | [`process::Process`] | any program, our own too: its log, its signals |
 //! | [`chronicle::Chronicle`] | keeps every version of every record |
+//! | [`contour::Contour`] | Contour and Envoy, for Ingresses and the Gateway API |
 //! | [`kubelet::Kubelet`] | starts a program again whenever it has ended |
 //! | [`netns`] | a network of the test's own, with ports 25, 53 and 443 |
 //! | [`peers`] | MTA-STS readers that others wrote, as judges |
@@ -35,6 +36,7 @@
 pub mod api_proxy;
 pub mod bind;
 pub mod chronicle;
+pub mod contour;
 pub mod dns_proxy;
 pub mod dns_txt;
 pub mod front;
