@@ -133,6 +133,19 @@ async fn each_missing_thing_has_its_own_sentence() {
     let client = &world.client;
     told(
         &world,
+        "EndpointsMissing",
+        &["there is no Service mta-sts-system/mta-sts-policy"],
+    )
+    .await;
+    world
+        .apply::<Service>(
+            Some(SYSTEM),
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": SERVICE},
+                "spec": {"ports": [{"name": "http", "port": 8080}]}}),
+        )
+        .await;
+    told(
+        &world,
         "GatewayNotFound",
         &["there is no Gateway infra/public"],
     )
@@ -411,7 +424,10 @@ async fn a_policy_is_published_through_a_gateway() {
         ensure(world.record(DOMAIN).await.is_none(), "it is there")
     })
     .await;
-    assert!(net.body().await.is_err(), "nobody serves it any more");
+    eventually("nobody serves it any more", SOON, async || {
+        ensure(net.body().await.is_err(), "it is served")
+    })
+    .await;
 }
 
 #[tokio::test]
