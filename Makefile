@@ -82,10 +82,11 @@ fuzz:
 image:
 	@tools/image.sh
 
-# Get what tests run against: Debian packages, etcd and kube-apiserver, other MTA-STS readers
+# Get what tests run against: Debian packages, etcd and kube-apiserver, other MTA-STS readers, Contour
 .PHONY: parts
 parts:
 	@echo '== real parts'
 	@tools/debian-packages.sh test
 	@tools/k8s-assets.sh
 	@tools/peers.sh
+	@tools/contour.sh

@@ -117,6 +117,10 @@ pub struct ControllerArgs {
     #[arg(long, value_name = "NAME", env = "MTA_STS_DEFAULT_INGRESS_CLASS")]
     pub default_ingress_class: Option<String>,
 
+    /// Gateway of the policies that name no hosting, which then get an HTTPRoute and no Ingress
+    #[arg(long, value_name = "NAMESPACE/NAME", env = "MTA_STS_DEFAULT_GATEWAY")]
+    pub default_gateway: Option<GatewayName>,
+
     /// Prefix of the annotations that a policy may put on its Ingress
     #[arg(
         long = "allow-annotation",
@@ -200,6 +204,35 @@ impl ControllerArgs {
     /// Time between two looks at a policy that is published.
     pub fn probe_interval(&self) -> Duration {
         Duration::from_secs(self.probe_interval.into())
+    }
+}
+
+/// A Gateway by namespace and name, as flags write it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GatewayName {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl std::str::FromStr for GatewayName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('/') {
+            Some((namespace, name))
+                if !namespace.is_empty() && !name.is_empty() && !name.contains('/') =>
+            {
+                Ok(Self {
+                    namespace: namespace.to_owned(),
+                    name: name.to_owned(),
+                })
+            }
+            _ => Err(format!(
+                "{text:?} is not NAMESPACE/NAME, such as infra/public"
+            )),
+        }
     }
 }
 

@@ -193,6 +193,12 @@ pub const SPEC_MX_BYTES: usize = 6 * 1024;
 /// Most Ingress annotations of a policy.
 pub const SPEC_LIST_COUNT: usize = 32;
 
+/// How long a reconcile waits until the Gateway API has been looked at.
+pub const GATEWAY_LOOK_TIME: Duration = Duration::from_secs(3);
+
+/// Gateways that a policy may name.
+pub const GATEWAY_PARENTS: usize = 4;
+
 /// Longest value of an Ingress annotation in bytes: a host, a list of addresses, a class.
 pub const SPEC_ANNOTATION_BYTES: usize = 1024;
 

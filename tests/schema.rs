@@ -329,7 +329,7 @@ fn hosting() -> Vec<Case> {
         case(
             "hosting both ways",
             spec(json!({"hosting": {"external": {}}})),
-            "write one of ingress and external, not both",
+            "write one of ingress, gateway and external, not several",
         ),
         address("address of no form", json!({}), ADDRESS),
         address(

@@ -19,10 +19,10 @@ pub use dns_provider::{
     TsigSpec,
 };
 pub use mta_sts_policy::{
-    AddressSpec, CacheStatus, DnsSpec, DnsStatus, FindingStatus, HostingSpec, IngressSpec,
-    IngressTlsSpec, IssuerKind, IssuerRef, MtaStsPolicy, MtaStsPolicySpec, MtaStsPolicyStatus,
-    ProviderKind, ProviderRef, PublishedPolicyStatus, RecordState, RecordStatus,
-    ServerAnswerStatus,
+    AddressSpec, CacheStatus, DnsSpec, DnsStatus, FindingStatus, GatewayHostingSpec,
+    GatewayParentRef, HostingSpec, IngressSpec, IngressTlsSpec, IssuerKind, IssuerRef,
+    MtaStsPolicy, MtaStsPolicySpec, MtaStsPolicyStatus, ProviderKind, ProviderRef,
+    PublishedPolicyStatus, RecordState, RecordStatus, ServerAnswerStatus,
 };
 
 /// API group of all kinds.

@@ -164,8 +164,8 @@ pub enum ProviderKind {
 
 /// Where the policy is served.
 #[derive(KubeSchema, Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[x_kube(validation = Rule::new("!(has(self.ingress) && has(self.external))")
-    .message("write one of ingress and external, not both"))]
+#[x_kube(validation = Rule::new("[has(self.ingress), has(self.gateway), has(self.external)].filter(x, x).size() <= 1")
+    .message("write one of ingress, gateway and external, not several"))]
 #[serde(rename_all = "camelCase")]
 pub struct HostingSpec {
     /// Through an Ingress in the operator's namespace. The default where the operator or the
@@ -173,11 +173,17 @@ pub struct HostingSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress: Option<IngressSpec>,
 
+    /// Through an HTTPRoute in the operator's namespace. The default where the operator has a
+    /// default Gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<GatewayHostingSpec>,
+
     /// Somebody else serves the policy; the operator only verifies it and publishes the id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<Empty>,
 
-    /// The address record of mta-sts.<domain>. By default what the Ingress reports.
+    /// The address record of mta-sts.<domain>. By default what the Ingress or
+    /// the Gateway reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<AddressSpec>,
 }
@@ -235,6 +241,35 @@ pub enum IssuerKind {
     /// Of the whole cluster.
     #[default]
     ClusterIssuer,
+}
+
+/// An HTTPRoute for the policy host.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayHostingSpec {
+    /// The Gateways that take the route: one to four.
+    #[schemars(schema_with = "schema::parent_refs")]
+    pub parent_refs: Vec<GatewayParentRef>,
+}
+
+/// Names a Gateway, or one of its listeners.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayParentRef {
+    /// The namespace of the Gateway.
+    #[schemars(schema_with = "schema::object_name")]
+    pub namespace: String,
+    /// Its name.
+    #[schemars(schema_with = "schema::object_name")]
+    pub name: String,
+    /// The name of the listener. By default every listener that takes the policy host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::object_name")]
+    pub section_name: Option<String>,
+    /// The port of the listener. By default any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::listener_port")]
+    pub port: Option<i32>,
 }
 
 /// The address record of the policy host: exactly one of a CNAME, addresses, or nothing.

@@ -2,11 +2,13 @@
 //! that says what to write. The same rules stand once more in `diagnosis::spec`, for the command
 //! line and for objects that were stored before a rule existed.
 
-use schemars::{Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema as _, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
+use super::GatewayParentRef;
 use crate::limits::{
-    POLICY_HOST_ADDRESSES, PROVIDER_ZONES, SPEC_ANNOTATION_BYTES, SPEC_LIST_COUNT, SPEC_MX_COUNT,
+    GATEWAY_PARENTS, POLICY_HOST_ADDRESSES, PROVIDER_ZONES, SPEC_ANNOTATION_BYTES, SPEC_LIST_COUNT,
+    SPEC_MX_COUNT,
 };
 
 /// A host name of two or more labels, in lower-case A-labels.
@@ -139,6 +141,33 @@ pub(super) fn object_name(_: &mut SchemaGenerator) -> Schema {
         "x-kubernetes-validations": [rule(
             format!("self.matches('^{OBJECT_NAME}$')"),
             "write the name of an object: lower-case letters, digits, '-' and '.', with a letter or digit at both ends",
+        )],
+    })
+}
+
+/// `spec.hosting.gateway.parentRefs`
+pub(super) fn parent_refs(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "minItems": 1,
+        "maxItems": GATEWAY_PARENTS,
+        "x-kubernetes-list-type": "atomic",
+        "items": GatewayParentRef::json_schema(generator),
+        "x-kubernetes-validations": [rule(
+            "self.all(a, self.filter(b, b == a).size() == 1)",
+            "write each Gateway once",
+        )],
+    })
+}
+
+/// The port of a Gateway's listener.
+pub(super) fn listener_port(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "integer",
+        "format": "int32",
+        "x-kubernetes-validations": [rule(
+            "self >= 1 && self <= 65535",
+            "write a port from 1 to 65535",
         )],
     })
 }

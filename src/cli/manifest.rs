@@ -7,10 +7,10 @@ use serde::Deserialize as _;
 use serde_yaml::{Mapping, Value};
 
 use crate::diagnosis::{
-    Code, Finding, SpecAddress, SpecFields, SpecHosting, SpecIngress, SpecIssuer, SpecProvider,
-    SpecTls, lint_spec, near_miss,
+    Code, Finding, SpecAddress, SpecFields, SpecHosting, SpecIngress, SpecIssuer, SpecParentRef,
+    SpecProvider, SpecTls, lint_spec, near_miss,
 };
-use crate::limits::{FINDINGS_COUNT, SPEC_LIST_COUNT};
+use crate::limits::{FINDINGS_COUNT, GATEWAY_PARENTS, SPEC_LIST_COUNT};
 
 const API_VERSION: &str = "mta-sts.dev/v1alpha1";
 const GROUP: &str = "mta-sts.dev/";
@@ -35,7 +35,15 @@ const FIELDS: Fields = &[
     ),
     ("spec.dns", &["providerRef", "ttlSeconds", "adopt"]),
     ("spec.dns.providerRef", &["kind", "name"]),
-    ("spec.hosting", &["ingress", "external", "address"]),
+    (
+        "spec.hosting",
+        &["ingress", "gateway", "external", "address"],
+    ),
+    ("spec.hosting.gateway", &["parentRefs"]),
+    (
+        "spec.hosting.gateway.parentRefs[]",
+        &["namespace", "name", "sectionName", "port"],
+    ),
     ("spec.hosting.ingress", &["className", "annotations", "tls"]),
     ("spec.hosting.ingress.tls", &["secretName", "issuerRef"]),
     ("spec.hosting.ingress.tls.issuerRef", &["kind", "name"]),
@@ -225,6 +233,7 @@ impl Reader {
             ttl_seconds: self.number(dns, "spec.dns", "ttlSeconds"),
             hosting: hosting.map(|hosting| SpecHosting {
                 ingress: self.ingress(hosting),
+                gateway: self.gateway(hosting),
                 external: self
                     .object(hosting.get("external"), "spec.hosting.external")
                     .is_some(),
@@ -272,6 +281,38 @@ impl Reader {
             annotations: self.annotations(ingress),
             tls: self.tls(ingress),
         })
+    }
+
+    fn gateway<'v>(&mut self, hosting: &'v Mapping) -> Option<Vec<SpecParentRef<'v>>> {
+        let path = "spec.hosting.gateway";
+        let gateway = self.object(hosting.get("gateway"), path)?;
+        let path = "spec.hosting.gateway.parentRefs";
+        let written = gateway.get("parentRefs").filter(|value| !value.is_null());
+        let Some(parents) = written.and_then(Value::as_sequence) else {
+            if written.is_some() {
+                self.wrong(
+                    path,
+                    "parentRefs is a list",
+                    "write one entry a Gateway, with namespace and name",
+                );
+            }
+            return Some(Vec::new());
+        };
+        let path = "spec.hosting.gateway.parentRefs[]";
+        let mut refs = Vec::new();
+        // One more than is allowed, so that the rules see that there are too many.
+        for parent in parents.iter().take(GATEWAY_PARENTS + 1) {
+            let Some(parent) = self.object(Some(parent), path) else {
+                continue;
+            };
+            refs.push(SpecParentRef {
+                namespace: self.text(parent, path, "namespace").unwrap_or_default(),
+                name: self.text(parent, path, "name").unwrap_or_default(),
+                section_name: self.text(parent, path, "sectionName"),
+                port: self.number(Some(parent), path, "port"),
+            });
+        }
+        Some(refs)
     }
 
     fn annotations<'v>(&mut self, ingress: &'v Mapping) -> Vec<(&'v str, &'v str)> {

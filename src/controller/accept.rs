@@ -10,8 +10,10 @@ use kube::{Resource, ResourceExt};
 use super::allowed;
 use super::caches::{Caches, Fill, holdings};
 use super::context::Context;
+use super::gateway;
 use super::spec::{assume_max_age, desired, lint_cluster_spec, lint_provider_spec, unreadable};
 use super::tenancy::{self, Tenancy};
+use super::way_in::WayIn;
 use crate::api::condition::Reason;
 use crate::api::{
     ClusterDnsProviderSpec, DnsProviderSpec, IngressSpec, IngressTlsSpec, MtaStsPolicy,
@@ -32,7 +34,7 @@ pub(super) struct Accepted {
     /// `None`: the records are set by hand.
     pub(super) provider: Option<ChosenProvider>,
     /// `None`: somebody else serves the policy.
-    pub(super) ingress: Option<ChosenIngress>,
+    pub(super) way_in: Option<WayIn>,
     /// What a lost record is taken to have said at worst.
     pub(super) assume_max_age: MaxAge,
     /// Warnings about the spec.
@@ -81,13 +83,13 @@ pub(super) fn accept(context: &Context, policy: &MtaStsPolicy) -> Result<Accepte
     granted(context, &owner.namespace, &desired.domain)?;
     own(context, policy, &owner, &desired.domain)?;
     let provider = provider(context, policy, &desired.domain)?;
-    let ingress = ingress(context, policy, &desired.domain)?;
+    let way_in = way_in(context, policy, &desired.domain)?;
     Ok(Accepted {
         owner,
         assume_max_age: assume_max_age(policy)?,
         desired,
         provider,
-        ingress,
+        way_in,
         findings,
     })
 }
@@ -324,15 +326,31 @@ pub(super) fn zone_allows(zones: &[String], name: &str) -> bool {
         })
 }
 
-/// The Ingress to make, if one is.
+/// The way in to make, if one is.
+fn way_in(
+    context: &Context,
+    policy: &MtaStsPolicy,
+    domain: &Domain,
+) -> Result<Option<WayIn>, Rejected> {
+    if policy.spec.hosting.external.is_some() {
+        return Ok(None);
+    }
+    match gateway::named(&context.settings, policy) {
+        Some(chosen) => {
+            allowed::gateways(&context.settings, &chosen.parents)?;
+            gateway::usable(context, &chosen)?;
+            Ok(Some(WayIn::Gateway(chosen)))
+        }
+        None => ingress(context, policy, domain).map(|chosen| Some(WayIn::Ingress(chosen))),
+    }
+}
+
+/// The Ingress to make.
 fn ingress(
     context: &Context,
     policy: &MtaStsPolicy,
     domain: &Domain,
-) -> Result<Option<ChosenIngress>, Rejected> {
-    if policy.spec.hosting.external.is_some() {
-        return Ok(None);
-    }
+) -> Result<ChosenIngress, Rejected> {
     let spec = policy.spec.hosting.ingress.clone().unwrap_or_default();
     let IngressSpec {
         class_name,
@@ -347,14 +365,14 @@ fn ingress(
     let namespace = policy.namespace().unwrap_or_default();
     allowed::certificate(settings, &namespace, domain, tls.as_ref())?;
     match class_name.or(default) {
-        Some(class_name) => Ok(Some(ChosenIngress {
+        Some(class_name) => Ok(ChosenIngress {
             class_name,
             annotations,
             tls,
-        })),
+        }),
         None => Err(Rejected::new(
             Reason::HostingNotFound,
-            "the policy needs a way in: write spec.hosting.ingress.className, start the operator with --default-ingress-class, mark an IngressClass as the cluster's default, or write spec.hosting.external: {} if somebody else serves the policy",
+            "the policy needs a way in: write spec.hosting.ingress.className or spec.hosting.gateway, start the operator with --default-ingress-class or --default-gateway, mark an IngressClass as the cluster's default, or write spec.hosting.external: {} if somebody else serves the policy",
         )),
     }
 }

@@ -3,10 +3,10 @@
 use super::accept::Accepted;
 use super::context::Context;
 use super::error::{Error, ProviderError};
-use super::ingress;
 use super::observe::{self, DnsSeen};
 use super::records::Stored;
 use super::report::Report;
+use super::way_in;
 use crate::clock;
 use crate::dns::Swap;
 use crate::lifecycle::address::{AddressStep, address_step};
@@ -17,7 +17,7 @@ use crate::lifecycle::{Address, Record};
 /// The address records that the policy host is to have.
 pub(super) fn wanted_addresses(context: &Context, accepted: &Accepted) -> Vec<Address> {
     match &accepted.desired.address {
-        AddressWish::FromIngress => ingress::reported_address(context, &accepted.desired.domain),
+        AddressWish::FromIngress => way_in::reported_address(context, accepted),
         wish => wish.addresses(),
     }
 }

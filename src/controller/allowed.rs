@@ -1,13 +1,10 @@
 //! What a policy names of the cluster's, held against the operator's settings. (pure)
-//!
-//! A Gateway is checked in the same way, by [`crate::lifecycle::allowed::gateway`] with
-//! `settings.allow_gateways` and the default Gateway.
 
 use std::collections::BTreeMap;
 
 use super::accept::Rejected;
 use crate::api::condition::Reason;
-use crate::api::{IngressTlsSpec, IssuerKind};
+use crate::api::{GatewayParentRef, IngressTlsSpec, IssuerKind};
 use crate::config::ControllerArgs;
 use crate::lifecycle::allowed::{self, NotAllowed};
 use crate::lifecycle::names::tls_secret_name;
@@ -78,6 +75,24 @@ pub(super) fn certificate(
     if let Some(secret) = &tls.secret_name {
         let own = tls_secret_name(domain);
         allowed::tls_secret(&settings.allow_tls_secrets, &own, namespace, secret)?;
+    }
+    Ok(())
+}
+
+/// Whether the Gateways may be named.
+pub(super) fn gateways(
+    settings: &ControllerArgs,
+    parents: &[GatewayParentRef],
+) -> Result<(), Rejected> {
+    let default = settings.default_gateway.as_ref();
+    let default = default.map(|gateway| (gateway.namespace.as_str(), gateway.name.as_str()));
+    for parent in parents {
+        allowed::gateway(
+            &settings.allow_gateways,
+            default,
+            &parent.namespace,
+            &parent.name,
+        )?;
     }
     Ok(())
 }

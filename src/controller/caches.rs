@@ -14,6 +14,7 @@ use kube::runtime::{Predicate, WatchStreamExt, predicates, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
+use super::gateway::{Changed, Gateway, Gateways, HttpRoute};
 use super::records::cached_publication;
 use super::scope::{Events, Scope, events, is_forbidden};
 use crate::api::{ClusterDnsProvider, ConditionType, DnsProvider, MtaStsPolicy, ProviderKind};
@@ -38,6 +39,7 @@ pub(super) struct Caches {
     pub(super) ingresses: Store<Ingress>,
     pub(super) ingress_classes: Store<IngressClass>,
     pub(super) endpoints: Store<EndpointSlice>,
+    pub(super) gateways: Gateways,
     shared: Vec<Filled>,
     of_leader: OfLeader,
     tell: Tell,
@@ -219,6 +221,7 @@ pub(super) fn start(
         ingresses,
         ingress_classes,
         endpoints,
+        gateways: gateways(client, namespace, tell.clone()),
         shared: vec![
             records_filled,
             namespaces_filled,
@@ -288,6 +291,16 @@ pub(super) fn start(
         records: from_records,
     };
     (caches, triggers, streams)
+}
+
+/// The watches of the Gateway API, which begin once they are needed.
+fn gateways(client: &Client, namespace: &str, tell: Tell) -> Gateways {
+    let own = namespace.to_owned();
+    Gateways::new(client.clone(), move |changed| match changed {
+        Changed::Gateway(gateway) => tell.of_gateway(&gateway),
+        Changed::Route(route) => tell.of_route(&route, &own),
+        Changed::Other => tell.unready(),
+    })
 }
 
 /// The same stream, whose providers' users are told.
@@ -394,6 +407,28 @@ impl Tell {
         self.send_where(|policy| {
             let host = format!("mta-sts.{}", policy.spec.domain);
             domain.is_some_and(|d| *d == policy.spec.domain) || hosts.contains(&host.as_str())
+        });
+    }
+
+    /// The policy whose HTTPRoute it is, or whose policy host it claims.
+    fn of_route(&self, route: &HttpRoute, namespace: &str) {
+        let own = route.namespace().as_deref() == Some(namespace);
+        let domain = route.annotations().get(DOMAIN_ANNOTATION).filter(|_| own);
+        self.send_where(|policy| {
+            let host = format!("mta-sts.{}", policy.spec.domain);
+            domain.is_some_and(|d| *d == policy.spec.domain) || route.spec.hostnames.contains(&host)
+        });
+    }
+
+    /// All that name the Gateway, or no hosting: it may be the operator's default.
+    fn of_gateway(&self, gateway: &Gateway) {
+        let (namespace, name) = (gateway.namespace().unwrap_or_default(), gateway.name_any());
+        self.send_where(|policy| match &policy.spec.hosting.gateway {
+            Some(hosting) => hosting
+                .parent_refs
+                .iter()
+                .any(|parent| parent.namespace == namespace && parent.name == name),
+            None => policy.spec.hosting.ingress.is_none(),
         });
     }
 

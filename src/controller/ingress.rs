@@ -142,6 +142,11 @@ fn cached(context: &Context, domain: &Domain) -> Option<std::sync::Arc<Ingress>>
     context.caches.ingresses.get(&key)
 }
 
+/// Whether there is one of ours.
+pub(super) fn is_there(context: &Context, domain: &Domain) -> bool {
+    cached(context, domain).is_some()
+}
+
 /// What the Ingress's controller reports as its address. A name wins over addresses: a record
 /// set cannot hold both.
 pub(super) fn reported_address(context: &Context, domain: &Domain) -> Vec<Address> {
@@ -183,7 +188,7 @@ pub(super) fn rival(context: &Context, domain: &Domain) -> Option<String> {
         .find(|ingress| ingress_hosts(ingress).any(|claimed| claimed == host))
         .map(|ingress| {
             format!(
-                "{}/{}",
+                "Ingress {}/{}",
                 ingress.namespace().unwrap_or_default(),
                 ingress.name_any()
             )

@@ -15,6 +15,7 @@ mod error;
 mod events;
 mod finalize;
 mod findings;
+mod gateway;
 mod hold;
 mod ingress;
 pub mod lease;
@@ -34,5 +35,6 @@ mod spec;
 mod status;
 mod steps;
 mod tenancy;
+mod way_in;
 
 pub use run::{ControllerError, INSTALLATION_LABELS, run};

@@ -16,11 +16,12 @@ use super::context::Context;
 use super::error::{Error, ErrorClass};
 use super::hold::{hold, provider_hold, sharers};
 use super::observe::{self, DnsSeen};
-use super::records::{Content, Stored};
+use super::records::{Content, Stored, cached_publication};
 use super::report::Report;
 use super::spec::unreadable;
 use super::steps::{Due, note_fresh};
-use super::{events, finalize, ingress, object_status, status};
+use super::way_in::{self, Made};
+use super::{events, finalize, gateway, object_status, status};
 use crate::api::MtaStsPolicy;
 use crate::api::condition::Reason;
 use crate::clock;
@@ -98,6 +99,9 @@ pub(super) fn error_policy(object: Arc<GuardedPolicy>, error: &Error, _: Arc<Con
 }
 
 async fn publish_policy(context: &Context, policy: &MtaStsPolicy) -> Result<Action, Error> {
+    if gateway::named(&context.settings, policy).is_some() || has_route(context, policy) {
+        context.caches.gateways.settled().await;
+    }
     let accepted = match accept(context, policy) {
         Ok(accepted) => accepted,
         Err(rejected) => return reject(context, policy, rejected).await,
@@ -120,6 +124,15 @@ async fn publish_policy(context: &Context, policy: &MtaStsPolicy) -> Result<Acti
         }
     }
     Ok(Action::requeue(Duration::from_millis(200)))
+}
+
+/// Whether an HTTPRoute was once made for the policy, which may have to go.
+fn has_route(context: &Context, policy: &MtaStsPolicy) -> bool {
+    let records = context.caches.records.state();
+    records
+        .iter()
+        .filter_map(|record| cached_publication(record))
+        .any(|p| p.domain.as_str() == policy.spec.domain && p.dns.http_route)
 }
 
 async fn reject(
@@ -185,11 +198,14 @@ async fn pass(
         spec_findings: accepted.findings.clone(),
         txt_name: Some(dns.txt_name.clone()),
         ttl: accepted.desired.ttl,
-        rival: ingress::rival(context, domain),
+        rival: way_in::rival(context, domain),
         ..Report::default()
     };
-    if let (Some(chosen), false) = (&accepted.ingress, accepted.desired.suspend) {
-        report.ingress_refused = ingress::ensure(context, domain, chosen).await?.err();
+    if let (Some(way), false) = (&accepted.way_in, accepted.desired.suspend) {
+        match way_in::ensure(context, domain, way, &stored, &record).await? {
+            Made::Noted => return Ok((None, Next::Again)),
+            Made::There(missing) => report.way_in = missing,
+        }
     }
     report.wanted_addresses = wanted_addresses(context, accepted);
     report.hold = hold(context, accepted, &record, &dns, &adoption).await;
@@ -218,6 +234,17 @@ async fn pass(
     };
     // write
     let next = step.carry_out(&mut report).await?;
+    if let Next::Wait(_) = next {
+        let way = way_in::Seen {
+            missing: report.way_in.as_ref(),
+            progress: &progress,
+            world: &seen,
+            now,
+        };
+        if way_in::remove_old(context, accepted, &stored, &record, &way).await? {
+            return Ok((None, Next::Again));
+        }
+    }
     report.record = Some(record);
     report.seen = Some(seen);
     report.progress = Some(progress);

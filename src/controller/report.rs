@@ -1,6 +1,7 @@
 //! What a reconcile found out: everything that the status tells.
 
 use super::accept::Rejected;
+use super::gateway::Missing;
 use super::observe::MxSeen;
 use crate::api::condition::Reason;
 use crate::diagnosis::Finding;
@@ -24,7 +25,8 @@ pub(super) struct Report {
     pub(super) txt_name: Option<String>,
     pub(super) wanted_addresses: Vec<Address>,
     pub(super) ttl: u32,
-    pub(super) ingress_refused: Option<String>,
+    /// Why the way in is not there yet, or not open.
+    pub(super) way_in: Option<Missing>,
     pub(super) rival: Option<String>,
     pub(super) hold: Option<Hold>,
 }

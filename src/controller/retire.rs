@@ -15,6 +15,7 @@ use super::context::Context;
 use super::dns::{self, Access, View};
 use super::error::{Error, ErrorClass, ProviderError};
 use super::finalize::restored;
+use super::gateway;
 use super::hold::sharers;
 use super::ingress;
 use super::observe;
@@ -241,6 +242,9 @@ async fn remove_rest(
     let domain = &publication.domain;
     context.permit()?;
     ingress::remove(context, domain).await?;
+    if publication.dns.http_route {
+        gateway::remove(context, domain).await?;
+    }
     match view {
         Some(Ok(view)) => {
             let ours = &publication.dns.addresses;

@@ -5,12 +5,12 @@ use kube::ResourceExt as _;
 use super::accept::Rejected;
 use crate::api::condition::Reason;
 use crate::api::{
-    ClusterDnsProviderSpec, DnsProviderSpec, IngressSpec, IssuerKind, MtaStsPolicy,
-    MtaStsPolicySpec, ProviderKind, Rfc2136Spec, TsigSpec,
+    ClusterDnsProviderSpec, DnsProviderSpec, GatewayParentRef, IngressSpec, IssuerKind,
+    MtaStsPolicy, MtaStsPolicySpec, ProviderKind, Rfc2136Spec, TsigSpec,
 };
 use crate::diagnosis::{
     Finding, ProviderFields, Severity, SpecAddress, SpecFields, SpecHosting, SpecIngress,
-    SpecIssuer, SpecProvider, SpecTls, lint_provider, lint_spec,
+    SpecIssuer, SpecParentRef, SpecProvider, SpecTls, lint_provider, lint_spec,
 };
 use crate::lifecycle::desired::{AddressWish, Desired};
 use crate::lifecycle::observation::printable;
@@ -140,6 +140,10 @@ fn lint(spec: &MtaStsPolicySpec) -> Vec<Finding> {
         ttl_seconds: Some(spec.dns.ttl_seconds),
         hosting: Some(SpecHosting {
             ingress: hosting.ingress.as_ref().map(ingress_fields),
+            gateway: hosting
+                .gateway
+                .as_ref()
+                .map(|gateway| gateway.parent_refs.iter().map(parent_fields).collect()),
             external: hosting.external.is_some(),
             address: hosting.address.as_ref().map(|address| SpecAddress {
                 cname: address.cname.as_deref(),
@@ -149,6 +153,15 @@ fn lint(spec: &MtaStsPolicySpec) -> Vec<Finding> {
             }),
         }),
     })
+}
+
+fn parent_fields(parent: &GatewayParentRef) -> SpecParentRef<'_> {
+    SpecParentRef {
+        namespace: &parent.namespace,
+        name: &parent.name,
+        section_name: parent.section_name.as_deref(),
+        port: parent.port.map(i64::from),
+    }
 }
 
 fn ingress_fields(ingress: &IngressSpec) -> SpecIngress<'_> {

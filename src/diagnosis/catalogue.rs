@@ -228,7 +228,7 @@ catalogue! {
         SpecTtlInvalid "spec-ttl-invalid" both(Error), Lint, None, "dns.ttlSeconds is not 30 to 86400.";
         SpecProviderInvalid "spec-provider-invalid" both(Error), Lint, None, "dns.providerRef names no DnsProvider or ClusterDnsProvider.";
         SpecDnsProviderInvalid "spec-dns-provider-invalid" both(Error), Lint, None, "A field of a DnsProvider or ClusterDnsProvider is missing, or has a value that may not be one.";
-        SpecHostingInvalid "spec-hosting-invalid" both(Error), Lint, None, "hosting has both ingress and external, tls not exactly one of secretName and issuerRef, or a name that may not be one.";
+        SpecHostingInvalid "spec-hosting-invalid" both(Error), Lint, None, "hosting has more than one of ingress, gateway and external, gateway names no Gateway, tls not exactly one of secretName and issuerRef, or a name that may not be one.";
         SpecAnnotationInvalid "spec-annotation-invalid" both(Error), Lint, None, "An Ingress annotation could carry configuration into the Ingress controller.";
         SpecAddressInvalid "spec-address-invalid" both(Error), Lint, None, "hosting.address is not exactly one of cname, ipv4/ipv6 and none, or a value in it may not be one.";
     }

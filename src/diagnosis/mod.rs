@@ -16,6 +16,6 @@ pub use lint::{lint_policy, lint_provider, lint_record, lint_spec, lint_tlsrpt_r
 pub use readers::{Quirk, Reader};
 pub use spec::{
     ProviderFields, ProviderSelector, SpecAddress, SpecFields, SpecHosting, SpecIngress,
-    SpecIssuer, SpecProvider, SpecTls,
+    SpecIssuer, SpecParentRef, SpecProvider, SpecTls,
 };
 pub use text::printable;

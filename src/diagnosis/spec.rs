@@ -35,10 +35,25 @@ pub struct SpecProvider<'a> {
 pub struct SpecHosting<'a> {
     /// `ingress`.
     pub ingress: Option<SpecIngress<'a>>,
+    /// `gateway`: its `parentRefs`.
+    pub gateway: Option<Vec<SpecParentRef<'a>>>,
     /// Whether `external` is there.
     pub external: bool,
     /// `address`.
     pub address: Option<SpecAddress<'a>>,
+}
+
+/// One of `hosting.gateway.parentRefs`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SpecParentRef<'a> {
+    /// `namespace`; empty where it is missing.
+    pub namespace: &'a str,
+    /// `name`; empty where it is missing.
+    pub name: &'a str,
+    /// `sectionName`.
+    pub section_name: Option<&'a str>,
+    /// `port`.
+    pub port: Option<i64>,
 }
 
 /// `hosting.ingress`.

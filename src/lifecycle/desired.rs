@@ -31,7 +31,7 @@ pub struct Desired {
 /// Which address records the policy host is to have.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum AddressWish {
-    /// Those that the Ingress reports.
+    /// Those that the Ingress or the Gateway reports.
     FromIngress,
     /// An alias.
     Cname(HostName),

@@ -150,6 +150,9 @@ pub struct DnsState {
     /// Owner name at which the TXT record was written last (it follows a CNAME).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub txt_name: Option<String>,
+    /// Whether an HTTPRoute was made for the policy host: noted before it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub http_route: bool,
     /// Address records of the policy host that are ours: noted before they are written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<Address>,

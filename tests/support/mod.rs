@@ -12,6 +12,7 @@
 //! | [`process::Process`] | any program, our own too: its log, its signals |
 //! | [`run::mta_sts`] | our own binary as a command, run to its end |
 //! | [`chronicle::Chronicle`] | keeps every version of every record |
+//! | [`contour::Contour`] | Contour and Envoy, for Ingresses and the Gateway API |
 //! | [`kubelet::Kubelet`] | starts a program again whenever it has ended |
 //! | [`netns`] | a network of the test's own, with ports 25, 53 and 443 |
 //! | [`peers`] | MTA-STS readers that others wrote, as judges |
@@ -38,6 +39,7 @@ pub mod api_proxy;
 pub mod audit;
 pub mod bind;
 pub mod chronicle;
+pub mod contour;
 pub mod dns_proxy;
 pub mod dns_txt;
 pub mod front;

@@ -9,7 +9,7 @@ use crate::api::condition::Reason;
 use crate::api::{ConditionStatus, ConditionType, MtaStsPolicyStatus};
 use crate::diagnosis::{Code, Finding, Severity};
 use crate::lifecycle::Record;
-use crate::lifecycle::observation::{Public, printable};
+use crate::lifecycle::observation::Public;
 use crate::lifecycle::publish::{Served, Shown};
 use crate::limits;
 
@@ -104,12 +104,20 @@ fn policy_served(report: &Report) -> Verdict {
     let of = |status, reason, message: String| {
         verdict(ConditionType::PolicyServed, status, reason, message)
     };
-    if let Some(refusal) = &report.ingress_refused {
-        return of(
-            ConditionStatus::False,
-            Reason::IngressRefused,
-            format!("the Ingress was refused: {}", printable(refusal.as_bytes())),
+    let served = report.progress.as_ref().map(|progress| &progress.served);
+    if let Some(missing) = &report.way_in {
+        let refused = matches!(
+            missing.reason,
+            Reason::IngressRefused | Reason::RouteRefused
         );
+        // The bytes at the public URL decide, whatever a Gateway says of itself.
+        if refused || served != Some(&Served::Yes) {
+            return of(
+                ConditionStatus::False,
+                missing.reason,
+                missing.message.clone(),
+            );
+        }
     }
     match report.progress.as_ref().map(|progress| &progress.served) {
         None => of(
@@ -129,7 +137,7 @@ fn policy_served(report: &Report) -> Verdict {
                     ConditionStatus::False,
                     Reason::HostTaken,
                     format!(
-                        "the Ingress {rival} has the policy host as well, and {message}; remove the host from that Ingress"
+                        "the {rival} has the policy host as well, and {message}; remove the host from it"
                     ),
                 ),
                 _ => of(ConditionStatus::False, reason, message),

@@ -20,7 +20,7 @@ pub(super) fn not_served(why: &NotServed) -> (Reason, String) {
         ),
         NotServed::AddressUnknown => (
             Reason::AddressUnknown,
-            "the Ingress reports no address yet; if its controller never does, write spec.hosting.address".to_owned(),
+            "the Ingress or Gateway reports no address yet; if its controller never does, write spec.hosting.address".to_owned(),
         ),
         NotServed::AddressPending(what) => (
             Reason::AddressPending,

@@ -4,29 +4,33 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use crate::diagnosis::spec::{SpecAddress, SpecHosting, SpecIngress, SpecTls};
+use crate::diagnosis::spec::{SpecAddress, SpecHosting, SpecIngress, SpecParentRef, SpecTls};
 use crate::diagnosis::text::quote;
 use crate::diagnosis::{Code, Finding};
-use crate::limits::{POLICY_HOST_ADDRESSES, SPEC_ANNOTATION_BYTES, SPEC_LIST_COUNT};
+use crate::limits::{
+    GATEWAY_PARENTS, POLICY_HOST_ADDRESSES, SPEC_ANNOTATION_BYTES, SPEC_LIST_COUNT,
+};
 use crate::protocol::{Domain, HostName};
 
 pub(super) fn hosting(written: &SpecHosting<'_>, domain: Option<&Domain>) -> Vec<Finding> {
     let SpecHosting {
         ingress: by_ingress,
+        gateway: by_gateway,
         external,
         address: host_address,
     } = written;
     let mut findings = Vec::new();
-    // Neither is the operator's default.
-    if by_ingress.is_some() && *external {
-        let message = "ingress and external exclude each other";
-        let remedy =
-            "keep ingress if this operator is to serve the policy, external if somebody else does";
+    // None is the operator's default.
+    let ways = [by_ingress.is_some(), by_gateway.is_some(), *external];
+    if ways.into_iter().filter(|&way| way).count() > 1 {
+        let message = "ingress, gateway and external exclude each other";
+        let remedy = "keep ingress or gateway if this operator is to serve the policy, external if somebody else does";
         findings.push(
             Finding::new(Code::SpecHostingInvalid, "spec.hosting", message).with_remedy(remedy),
         );
     }
     findings.extend(by_ingress.iter().flat_map(ingress));
+    findings.extend(by_gateway.iter().flat_map(|parents| gateway(parents)));
     findings.extend(
         host_address
             .iter()
@@ -46,6 +50,42 @@ fn ingress(written: &SpecIngress<'_>) -> Vec<Finding> {
         .extend(class_name.and_then(|name| name_finding("spec.hosting.ingress.className", name)));
     findings.extend(annotations(extra));
     findings.extend(certificate.iter().flat_map(tls));
+    findings
+}
+
+fn gateway(parents: &[SpecParentRef<'_>]) -> Vec<Finding> {
+    let subject = "spec.hosting.gateway.parentRefs";
+    let finding = |subject: &str, message: &str, remedy: &str| {
+        Finding::new(Code::SpecHostingInvalid, subject, message).with_remedy(remedy)
+    };
+    let mut findings = Vec::new();
+    if !(1..=GATEWAY_PARENTS).contains(&parents.len()) {
+        let message = format!("{} Gateways are named", parents.len());
+        let remedy = format!("name one Gateway, at most {GATEWAY_PARENTS}");
+        findings.push(finding(subject, &message, &remedy));
+    }
+    for (index, parent) in parents.iter().take(GATEWAY_PARENTS).enumerate() {
+        let at = |field: &str| format!("{subject}[{index}].{field}");
+        findings.extend(name_finding(&at("namespace"), parent.namespace));
+        findings.extend(name_finding(&at("name"), parent.name));
+        let section = parent.section_name;
+        findings.extend(section.and_then(|name| name_finding(&at("sectionName"), name)));
+        if parent
+            .port
+            .is_some_and(|port| !(1..=65_535).contains(&port))
+        {
+            let message = "this is no port";
+            findings.push(finding(
+                &at("port"),
+                message,
+                "write a port from 1 to 65535",
+            ));
+        }
+        if parents.iter().take(index).any(|earlier| earlier == parent) {
+            let message = "this Gateway is named twice";
+            findings.push(finding(subject, message, "write each Gateway once"));
+        }
+    }
     findings
 }
 
@@ -311,13 +351,48 @@ mod tests {
                 SpecHosting {
                     ingress,
                     external: true,
-                    address: None,
+                    ..SpecHosting::default()
                 },
                 vec!["spec-hosting-invalid"],
             ),
         ] {
             assert_eq!(codes(&hosting), expected, "{case}");
         }
+    }
+
+    #[test]
+    fn gateways() {
+        let parent = |namespace, name| SpecParentRef {
+            namespace,
+            name,
+            ..SpecParentRef::default()
+        };
+        let port = |port| SpecParentRef {
+            port: Some(port),
+            ..parent("infra", "public")
+        };
+        let bad = "spec-hosting-invalid";
+        for (case, parents, expected) in [
+            ("one", vec![parent("infra", "public")], vec![]),
+            ("none", vec![], vec![bad]),
+            ("no namespace", vec![parent("", "public")], vec![bad]),
+            ("capitals", vec![parent("infra", "Public")], vec![bad]),
+            ("twice", vec![parent("a", "b"), parent("a", "b")], vec![bad]),
+            ("port", vec![port(443)], vec![]),
+            ("no port", vec![port(0)], vec![bad]),
+        ] {
+            let hosting = SpecHosting {
+                gateway: Some(parents),
+                ..SpecHosting::default()
+            };
+            assert_eq!(codes(&hosting), expected, "{case}");
+        }
+        let both = SpecHosting {
+            ingress: Some(SpecIngress::default()),
+            gateway: Some(vec![parent("infra", "public")]),
+            ..SpecHosting::default()
+        };
+        assert_eq!(codes(&both), vec![bad]);
     }
 
     #[test]
@@ -510,8 +585,8 @@ mod tests {
         ] {
             let hosting = SpecHosting {
                 external: true,
-                ingress: None,
                 address: Some(address),
+                ..SpecHosting::default()
             };
             assert_eq!(codes(&hosting), expected, "{case}");
         }
