@@ -448,7 +448,11 @@ async fn a_policy_is_published_through_an_ingress_of_contour() {
     if !netns::inside() {
         return outside("a_policy_is_published_through_an_ingress_of_contour").await;
     }
-    let net = net(&["--allow-ingress-class=contour", "--allow-tls-secret=policy-host"]).await;
+    let net = net(&[
+        "--allow-ingress-class=contour",
+        "--allow-tls-secret=policy-host",
+    ])
+    .await;
     let world = &net.world;
     let _contour = Contour::start(&world.api, IpAddr::V4(NODE), 8443, None).await;
     net.certificate(SYSTEM, "policy-host").await;

@@ -36,7 +36,7 @@ fn another_byte_gives_another_digest() {
 #[test]
 fn a_good_image_passes() {
     let parts = Parts::new();
-    let checked = check(&parts.pack(&[]), &["--forbid", "/home/builder"]);
+    let checked = check(&parts.pack(&[]), &["--forbid", "/srv/builder"]);
     assert!(checked.status.success(), "{}", said(&checked));
 }
 
@@ -44,7 +44,7 @@ fn a_good_image_passes() {
 fn each_broken_promise_is_told() {
     let dynamic = fs::read("/proc/self/exe").unwrap();
     let few = "-----BEGIN CERTIFICATE-----\n".repeat(3).into_bytes();
-    let with_path = program("panicked at /home/builder/src/main.rs");
+    let with_path = program("panicked at /srv/builder/src/main.rs");
     let broken: [(&str, Break<'_>, &[&str], &str); 8] = [
         ("mta-sts", Break::File(&dynamic), &[], "is not static"),
         ("mta-sts", Break::File(b"#!/bin/sh\n"), &[], "no 64-bit ELF"),
@@ -85,7 +85,7 @@ fn each_broken_promise_is_told() {
             Break::Option(name, value) => parts.pack(&[name, value]),
             Break::Nothing => parts.pack(&[]),
         };
-        let checked = check(&image, &[&["--forbid", "/home/builder"], flags].concat());
+        let checked = check(&image, &[&["--forbid", "/srv/builder"], flags].concat());
         assert!(!checked.status.success(), "{expected:?} was let out");
         assert!(said(&checked).contains(expected), "{}", said(&checked));
     }

@@ -8,9 +8,10 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, Resource, ResourceExt};
 
-use super::caches::{Caches, GuardedPolicy};
+use super::caches::GuardedPolicy;
 use super::error::Error;
 use super::finalize;
+use super::scope::Scope;
 use crate::api::{FIELD_MANAGER, FINALIZER};
 
 /// How often the cached namespace is looked at. Its objects go within seconds, our own rights
@@ -19,8 +20,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Waits until the operator's own namespace is being deleted. From then on it takes our finalizer
 /// from every policy, and names the domains that stay behind. It never ends.
-pub(super) async fn watch(client: Client, caches: Caches, own: String) {
-    while !is_going(&caches.namespaces, &own) {
+pub(super) async fn watch(client: Client, namespaces: Store<Namespace>, scope: Scope, own: String) {
+    while !is_going(&namespaces, &own) {
         tokio::time::sleep(PAUSE).await;
     }
     tracing::warn!(
@@ -29,7 +30,7 @@ pub(super) async fn watch(client: Client, caches: Caches, own: String) {
     );
     let mut told = HashSet::new();
     loop {
-        if let Err(error) = let_all_go(&client, &caches, &own, &mut told).await {
+        if let Err(error) = let_all_go(&client, &scope, &own, &mut told).await {
             tracing::warn!(%error, "a policy could not be let go yet");
         }
         tokio::time::sleep(PAUSE).await;
@@ -45,12 +46,13 @@ pub(super) fn is_going(namespaces: &Store<Namespace>, namespace: &str) -> bool {
 
 async fn let_all_go(
     client: &Client,
-    caches: &Caches,
+    scope: &Scope,
     own: &str,
     told: &mut HashSet<String>,
 ) -> Result<(), Error> {
     let mut result = Ok(());
-    for policy in caches.policies.state() {
+    // Read anew: only the leader's cache is filled.
+    for policy in scope.list::<GuardedPolicy>(client).await? {
         if !policy.finalizers().iter().any(|f| f == FINALIZER) {
             continue;
         }

@@ -127,7 +127,8 @@ pub async fn run(args: ControllerArgs) -> Result<(), ControllerError> {
     // Also a replica that does not lead: once the namespace is going, nobody can be elected.
     tokio::spawn(leaving::watch(
         client.clone(),
-        caches.clone(),
+        caches.namespaces.clone(),
+        scope,
         namespace.clone(),
     ));
     let work = work(

@@ -6,6 +6,7 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream, select_all};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Namespace;
+use kube::api::ListParams;
 use kube::runtime::reflector::Lookup;
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, watcher};
@@ -60,6 +61,24 @@ impl Scope {
                 merged(names.iter().map(of).collect())
             }
         }
+    }
+
+    /// Lists the objects of a kind in its namespaces.
+    pub(super) async fn list<K>(&self, client: &Client) -> Result<Vec<K>, kube::Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+        K: Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        let all = ListParams::default();
+        let names = match self {
+            Self::Cluster => return Ok(Api::all(client.clone()).list(&all).await?.items),
+            Self::Namespaces(names) => names,
+        };
+        let mut objects = Vec::new();
+        for name in names {
+            objects.extend(Api::namespaced(client.clone(), name).list(&all).await?);
+        }
+        Ok(objects)
     }
 
     /// Watches the namespaces themselves. Without a right in the whole cluster they are read one by
