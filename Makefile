@@ -22,7 +22,7 @@ quickstart:
 
 # Prove everything: set up the real parts, check, run all tests
 .PHONY: test
-test: parts check
+test: parts check chart-test
 	@tools/test.sh
 
 # Check without running tests: formatting, lints, generated files
@@ -51,12 +51,25 @@ lint:
 crds:
 	@mkdir -p crds
 	@$(MTA_STS) crds > crds/mta-sts.dev.yaml
+	@tools/chart.sh write
+
+# Write what is generated of the chart: its definitions, its table of values, deploy/
+.PHONY: chart
+chart:
+	@tools/chart.sh write
+
+# Test the chart: helm lint, helm-unittest, kubeconform
+.PHONY: chart-test
+chart-test:
+	@echo '== chart'
+	@tools/chart.sh test
 
 # Tell which generated files are out of date
 .PHONY: generated
 generated:
 	@echo '== generated files'
 	@$(MTA_STS) crds | diff -u crds/mta-sts.dev.yaml - || { echo 'crds/ is not what the code says: run "make crds"' >&2; exit 1; }
+	@tools/chart.sh generated
 
 # Look at licences, bans and sources of the dependencies (needs cargo-deny)
 .PHONY: deny
@@ -88,5 +101,8 @@ parts:
 	@echo '== real parts'
 	@tools/debian-packages.sh test
 	@tools/k8s-assets.sh
+	@tools/k8s-assets.sh helm
+	@tools/k8s-assets.sh chart
+	@tools/chart/schemas.sh
 	@tools/peers.sh
 	@tools/contour.sh

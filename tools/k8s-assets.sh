@@ -7,6 +7,8 @@
 #   tools/k8s-assets.sh node   the same for kubelet, kube-proxy, kube-scheduler,
 #                              kube-controller-manager, CoreDNS and Helm: a module of their own
 #                              (tools/node), so that whoever runs no node builds none of them
+#   tools/k8s-assets.sh helm   of these only Helm
+#   tools/k8s-assets.sh chart  the same for what the chart is tested with: helm-unittest, kubeconform
 #
 # KUBEBUILDER_ASSETS, where set, names a folder that has the control plane already: it is not built then.
 # The first run compiles for about five minutes on two cores; later ones take no time, because the
@@ -25,7 +27,9 @@ main() {
             command -v kubectl > /dev/null || wanted+=(kubectl)
             ;;
         node) wanted=(kubelet kube-proxy kube-scheduler kube-controller-manager coredns helm) ;;
-        *) die "usage: $0 [node]" ;;
+        helm) set_name=node wanted=(helm) ;;
+        chart) wanted=(helm-unittest kubeconform) ;;
+        *) die "usage: $0 [node|helm|chart]" ;;
     esac
     module=$here/$set_name
 
@@ -38,8 +42,9 @@ main() {
 
     version=$(sed -n 's/^\tk8s.io\/kubernetes \(v[^ ]*\).*/\1/p' "$module/go.mod")
     info=k8s.io/component-base/version
-    flags="-s -w -X $info.gitVersion=$version -X $info.gitMajor=1 -X $info.gitMinor=$(cut -d. -f2 <<< "$version") -X $info.gitTreeState=clean"
-    [ "$set_name" = k8s ] || flags+=" -X helm.sh/helm/v4/internal/version.version=$(sed -n 's/^\thelm.sh\/helm\/v4 \(v[^ ]*\).*/\1/p' "$module/go.mod")"
+    flags="-s -w"
+    [ -z "$version" ] || flags+=" -X $info.gitVersion=$version -X $info.gitMajor=1 -X $info.gitMinor=$(cut -d. -f2 <<< "$version") -X $info.gitTreeState=clean"
+    [ "$set_name" != node ] || flags+=" -X helm.sh/helm/v4/internal/version.version=$(sed -n 's/^\thelm.sh\/helm\/v4 \(v[^ ]*\).*/\1/p' "$module/go.mod")"
     key=$( (find "$module" -name '*.go' -exec cat {} +; cat "$module/go.mod" "$module/go.sum"; echo "CGO_ENABLED=0 $flags") | sha256sum | cut -c1-16)
     assets=$cache/$set_name-$key
     mkdir -p "$assets"
@@ -80,6 +85,8 @@ build() {
             etcd) packages+=(go.etcd.io/etcd/server/v3) ;;
             helm) packages+=(helm.sh/helm/v4/cmd/helm) ;;
             coredns) packages+=(./coredns) ;;
+            helm-unittest) packages+=(github.com/helm-unittest/helm-unittest/cmd/helm-unittest) ;;
+            kubeconform) packages+=(github.com/yannh/kubeconform/cmd/kubeconform) ;;
             *) packages+=("k8s.io/kubernetes/cmd/$program") ;;
         esac
     done
