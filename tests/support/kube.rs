@@ -318,8 +318,14 @@ fn audit_policy() -> serde_json::Value {
 
 /// The folder with etcd and kube-apiserver; the script builds them if need be.
 pub fn assets() -> PathBuf {
+    built("k8s")
+}
+
+/// The folder with one of the sets of programs that `tools/k8s-assets.sh` builds.
+pub fn built(set: &str) -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/k8s-assets.sh");
     let output = Command::new(&script)
+        .arg(set)
         .output()
         .expect("tools/k8s-assets.sh starts");
     assert!(

@@ -4,6 +4,7 @@
 //! | part | what it is |
 //! |---|---|
 //! | [`kube::ApiServer`] | etcd and kube-apiserver, with RBAC |
+//! | [`helm::Helm`] | Helm, for our chart |
 //! | [`manifests`] | the roles that administrators apply, right by right |
 //! | [`bind::Bind`] | BIND, authoritative, with dynamic updates |
 //! | [`front::Front`] | nginx as the public HTTPS front, with a test CA |
@@ -43,6 +44,7 @@ pub mod contour;
 pub mod dns_proxy;
 pub mod dns_txt;
 pub mod front;
+pub mod helm;
 pub mod http;
 pub mod interfere;
 pub mod keeper;
