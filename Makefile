@@ -95,6 +95,11 @@ fuzz:
 image:
 	@tools/image.sh
 
+# Install the chart on a real node with pods, and prove it under load (as root; KEEP=1 leaves it running)
+.PHONY: e2e
+e2e:
+	@e2e/run.sh
+
 # Get what tests run against: Debian packages, etcd and kube-apiserver, other MTA-STS readers, Contour
 .PHONY: parts
 parts:

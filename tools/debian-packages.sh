@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that a command of this project needs, and starts none of them.
 #
-#   tools/debian-packages.sh quickstart|test
+#   tools/debian-packages.sh quickstart|test|node
 #
 # Says nothing and takes no time where all is there. Needs root or sudo for what is missing; without
 # either it prints the command to have run. Other systems: the names on the left must be on PATH.
@@ -25,6 +25,16 @@ pip3 python3-pip
 postfix postfix
 unshare util-linux
 '
+node=$quickstart'
+busybox busybox-static
+containerd containerd
+ip iproute2
+nft nftables
+conntrack conntrack
+runc runc
+unshare util-linux
+/usr/lib/cni/bridge containernetworking-plugins
+'
 
 root=()   # the way to become root, where that is needed
 
@@ -32,7 +42,8 @@ main() {
     case ${1:-} in
         quickstart) needed=$quickstart ;;
         test) needed=$test ;;
-        *) die "usage: $0 quickstart|test" ;;
+        node) needed=$node ;;
+        *) die "usage: $0 quickstart|test|node" ;;
     esac
     PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin   # where servers live, and ordinary users do not look
 

@@ -8,6 +8,7 @@
 #                              kube-controller-manager, CoreDNS and Helm: a module of their own
 #                              (tools/node), so that whoever runs no node builds none of them
 #   tools/k8s-assets.sh helm   of these only Helm
+#   tools/k8s-assets.sh cert-manager   cert-manager's controllers, and its CRDs in crds/
 #   tools/k8s-assets.sh chart  the same for what the chart is tested with: helm-unittest, kubeconform
 #
 # KUBEBUILDER_ASSETS, where set, names a folder that has the control plane already: it is not built then.
@@ -29,7 +30,8 @@ main() {
         node) wanted=(kubelet kube-proxy kube-scheduler kube-controller-manager coredns helm) ;;
         helm) set_name=node wanted=(helm) ;;
         chart) wanted=(helm-unittest kubeconform) ;;
-        *) die "usage: $0 [node|helm|chart]" ;;
+        cert-manager) wanted=(cert-manager) ;;
+        *) die "usage: $0 [node|helm|chart|cert-manager]" ;;
     esac
     module=$here/$set_name
 
@@ -85,6 +87,7 @@ build() {
             etcd) packages+=(go.etcd.io/etcd/server/v3) ;;
             helm) packages+=(helm.sh/helm/v4/cmd/helm) ;;
             coredns) packages+=(./coredns) ;;
+            cert-manager) packages+=(.) ;;
             helm-unittest) packages+=(github.com/helm-unittest/helm-unittest/cmd/helm-unittest) ;;
             kubeconform) packages+=(github.com/yannh/kubeconform/cmd/kubeconform) ;;
             *) packages+=("k8s.io/kubernetes/cmd/$program") ;;
@@ -96,8 +99,18 @@ build() {
     watch_build "$compiler" "$work/log" || { tail -n 20 "$work/log" >&2; die "the build failed; its last lines are above"; }
     [ ! -e "$work/v3" ] || mv "$work/v3" "$work/etcd"           # go names a program after the last
     [ ! -e "$work/server" ] || mv "$work/server" "$work/etcd"   # part of its path, with or without v3
+    [ "$set_name" != cert-manager ] || crds_of github.com/cert-manager/cert-manager deploy/crds
     for program in "${todo[@]}"; do mv "$work/$program" "$assets/$program"; done
     say "built in $((SECONDS - begun)) s: $assets"
+}
+
+# crds_of MODULE FOLDER: the definitions that are published with a module, as crds/
+crds_of() {
+    local source
+    source=$(cd "$module" && go list -m -f '{{.Dir}}' "$1")
+    rm -rf "$assets/crds"
+    cp -r "$source/$2" "$assets/crds"
+    chmod -R u+w "$assets/crds"   # as Go keeps them nobody may remove them
 }
 
 # Waits for process $1 and tells every ten seconds how far it is, by its log $2.
