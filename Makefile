@@ -108,6 +108,7 @@ parts:
 	@tools/k8s-assets.sh
 	@tools/k8s-assets.sh helm
 	@tools/k8s-assets.sh chart
+	@tools/k8s-assets.sh gitops
 	@tools/chart/schemas.sh
 	@tools/peers.sh
 	@tools/contour.sh

@@ -8,6 +8,7 @@
 #                              kube-controller-manager, CoreDNS and Helm: a module of their own
 #                              (tools/node), so that whoever runs no node builds none of them
 #   tools/k8s-assets.sh helm   of these only Helm
+#   tools/k8s-assets.sh gitops tools/gitops, which judges objects with the code of kstatus and Argo CD
 #   tools/k8s-assets.sh cert-manager   cert-manager's controllers, and its CRDs in crds/
 #   tools/k8s-assets.sh chart  the same for what the chart is tested with: helm-unittest, kubeconform
 #
@@ -31,7 +32,8 @@ main() {
         helm) set_name=node wanted=(helm) ;;
         chart) wanted=(helm-unittest kubeconform) ;;
         cert-manager) wanted=(cert-manager) ;;
-        *) die "usage: $0 [node|helm|chart|cert-manager]" ;;
+        gitops) wanted=(gitops) ;;
+        *) die "usage: $0 [node|helm|chart|cert-manager|gitops]" ;;
     esac
     module=$here/$set_name
 
@@ -87,7 +89,7 @@ build() {
             etcd) packages+=(go.etcd.io/etcd/server/v3) ;;
             helm) packages+=(helm.sh/helm/v4/cmd/helm) ;;
             coredns) packages+=(./coredns) ;;
-            cert-manager) packages+=(.) ;;
+            cert-manager | gitops) packages+=(.) ;;
             helm-unittest) packages+=(github.com/helm-unittest/helm-unittest/cmd/helm-unittest) ;;
             kubeconform) packages+=(github.com/yannh/kubeconform/cmd/kubeconform) ;;
             *) packages+=("k8s.io/kubernetes/cmd/$program") ;;

@@ -16,7 +16,7 @@ use super::hold::provider_hold;
 use super::object_status::{self, Written};
 use super::report::Hold;
 use super::spec::{lint_cluster_spec, lint_provider_spec, unreadable};
-use crate::api::condition::Reason;
+use crate::api::condition::{ConditionType, Reason};
 use crate::api::{
     ClusterDnsProvider, Condition, ConditionStatus, DnsProvider, DnsProviderStatus, Rfc2136Spec,
 };
@@ -83,16 +83,13 @@ pub(super) async fn reconcile<K: ProviderObject>(
             };
             let outcome = match provider.fault() {
                 Ok(()) => check(&context, &access).await,
-                Err(fault) => Err((Reason::InvalidSpec, fault)),
+                Err(fault) => Err(Refusal::of_spec(fault)),
             };
             (outcome, provider.status().cloned())
         }
         Err(invalid) => {
             let known = object_status::read::<K, _>(&context, &*object).await?;
-            (
-                Err((Reason::InvalidSpec, unreadable(&invalid.error))),
-                known,
-            )
+            (Err(Refusal::of_spec(unreadable(&invalid.error))), known)
         }
     };
     let ready = outcome.is_ok();
@@ -131,15 +128,44 @@ pub(super) fn error_policy<K: ProviderObject>(
     Action::requeue(limits::PROVIDER_RECHECK_TIME)
 }
 
-async fn check(context: &Context, access: &Access) -> Result<Vec<String>, (Reason, String)> {
+/// Why a provider cannot be used.
+struct Refusal {
+    reason: Reason,
+    message: String,
+    /// Trying again changes nothing: somebody has to act.
+    stalled: bool,
+}
+
+impl Refusal {
+    fn of_spec(message: String) -> Self {
+        Self {
+            reason: Reason::InvalidSpec,
+            message,
+            stalled: true,
+        }
+    }
+}
+
+async fn check(context: &Context, access: &Access) -> Result<Vec<String>, Refusal> {
     let result: Result<Vec<String>, ProviderError> =
         async { dns::open(context, access).await?.check().await }.await;
     context.metrics.provider_call("check", &result);
     result.map_err(|error| match provider_hold(&error) {
         Hold::Provider {
-            reason, message, ..
-        } => (reason, message),
-        _ => (Reason::ProviderError, error.to_string()),
+            reason,
+            message,
+            stalled,
+            ..
+        } => Refusal {
+            reason,
+            message,
+            stalled,
+        },
+        _ => Refusal {
+            reason: Reason::ProviderError,
+            message: error.to_string(),
+            stalled: false,
+        },
     })
 }
 
@@ -151,37 +177,53 @@ fn is_ready(status: &DnsProviderStatus) -> bool {
 fn build(
     generation: Option<i64>,
     known: Option<&DnsProviderStatus>,
-    outcome: Result<Vec<String>, (Reason, String)>,
+    outcome: Result<Vec<String>, Refusal>,
     now: Timestamp,
 ) -> DnsProviderStatus {
-    let (status, reason, message, zones) = match outcome {
-        Ok(zones) => (
-            ConditionStatus::True,
-            Reason::Accepted,
-            "the service answers and takes the credentials".to_owned(),
-            zones,
-        ),
-        Err((reason, message)) => (
-            ConditionStatus::False,
-            reason,
-            message,
-            known.map(|known| known.zones.clone()).unwrap_or_default(),
-        ),
-    };
-    let before = known
-        .and_then(|known| known.conditions.iter().find(|c| c.type_ == "Ready"))
-        .filter(|before| before.status == status);
     let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
-    DnsProviderStatus {
-        observed_generation: generation,
-        conditions: vec![Condition {
-            type_: "Ready".to_owned(),
+    let condition = |type_: ConditionType, status, reason: Reason, message: &str| {
+        let before = known
+            .and_then(|known| known.conditions.iter().find(|c| c.type_ == type_.as_str()))
+            .filter(|before| before.status == status);
+        Condition {
+            type_: type_.as_str().to_owned(),
             status,
             observed_generation: generation,
             last_transition_time: before.map_or(now, |before| before.last_transition_time),
             reason: reason.to_string(),
-            message,
-        }],
+            message: message.to_owned(),
+        }
+    };
+    let (conditions, zones) = match outcome {
+        Ok(zones) => {
+            let works = "the service answers and takes the credentials";
+            let ready = condition(
+                ConditionType::Ready,
+                ConditionStatus::True,
+                Reason::Accepted,
+                works,
+            );
+            (vec![ready], zones)
+        }
+        Err(refusal) => {
+            let Refusal {
+                reason, message, ..
+            } = refusal;
+            let no = ConditionStatus::False;
+            let ready = condition(ConditionType::Ready, no, reason, &message);
+            // What kstatus goes by: a person has to act, or it is tried again.
+            let (type_, reason) = match refusal.stalled {
+                true => (ConditionType::Stalled, reason),
+                false => (ConditionType::Reconciling, Reason::Progressing),
+            };
+            let next = condition(type_, ConditionStatus::True, reason, &message);
+            let zones = known.map(|known| known.zones.clone()).unwrap_or_default();
+            (vec![ready, next], zones)
+        }
+    };
+    DnsProviderStatus {
+        observed_generation: generation,
+        conditions,
         zones: zones.into_iter().take(limits::STATUS_ZONES).collect(),
     }
 }

@@ -354,3 +354,18 @@ fn manifests(folder: &Path) -> Vec<String> {
         .map(str::to_owned)
         .collect()
 }
+
+/// Runs kubectl, which the script builds where none is on PATH.
+pub fn kubectl(kubeconfig: &Path, args: &[&str]) -> std::process::Output {
+    let built = assets().join("kubectl");
+    let program = if built.exists() {
+        built
+    } else {
+        PathBuf::from("kubectl")
+    };
+    Command::new(program)
+        .args(args)
+        .env("KUBECONFIG", kubeconfig)
+        .output()
+        .expect("kubectl starts")
+}
