@@ -22,6 +22,7 @@ test=$quickstart'
 ip iproute2
 nsupdate bind9-dnsutils
 pip3 python3-pip
+promtool prometheus
 postfix postfix
 unshare util-linux
 '

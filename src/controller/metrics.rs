@@ -13,7 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::error::ProviderError;
-use crate::protocol::{Domain, PolicyId};
+use crate::protocol::{Domain, Mode, PolicyId};
 
 /// A label value that is known at compile time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -50,6 +50,7 @@ struct DomainLabel {
 struct IdLabels {
     domain: String,
     id: String,
+    mode: String,
 }
 
 /// The controller's metrics. Series with a domain exist only for domains that have a record or
@@ -63,7 +64,7 @@ pub(super) struct Metrics {
     healthy: Family<DomainLabel, Gauge>,
     policy: Family<IdLabels, Gauge>,
     certificate: Family<DomainLabel, Gauge>,
-    announced: Arc<Mutex<HashMap<Domain, PolicyId>>>,
+    announced: Arc<Mutex<HashMap<Domain, IdLabels>>>,
     retiring: Family<DomainLabel, Gauge>,
     orphaned: Family<DomainLabel, Gauge>,
     repairs: Counter,
@@ -132,7 +133,7 @@ impl Metrics {
         );
         r.register(
             "policy_info",
-            "Always 1; the label id is the announced policy id",
+            "Always 1; the labels id and mode are those of the announced policy",
             self.policy.clone(),
         );
         r.register_with_unit(
@@ -196,10 +197,15 @@ impl Metrics {
         self.provider_calls.get_or_create(&labels).inc();
     }
 
-    pub(super) fn policy(&self, domain: &Domain, ready: bool, id: Option<&PolicyId>) {
+    pub(super) fn policy(
+        &self,
+        domain: &Domain,
+        ready: bool,
+        announced: Option<(&PolicyId, Mode)>,
+    ) {
         let label = domain_label(domain);
         self.ready.get_or_create(&label).set(i64::from(ready));
-        self.announced(domain, id);
+        self.announced(domain, announced);
     }
 
     pub(super) fn healthy(&self, domain: &Domain, healthy: bool) {
@@ -217,24 +223,25 @@ impl Metrics {
     }
 
     /// One series a domain: that of an older id goes.
-    fn announced(&self, domain: &Domain, id: Option<&PolicyId>) {
-        let labels = |id: &PolicyId| IdLabels {
+    fn announced(&self, domain: &Domain, now: Option<(&PolicyId, Mode)>) {
+        let now = now.map(|(id, mode)| IdLabels {
             domain: domain.to_string(),
             id: id.to_string(),
-        };
+            mode: mode.to_string(),
+        });
         let mut announced = self
             .announced
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let before = match id {
-            Some(id) => announced.insert(domain.clone(), id.clone()),
+        let before = match &now {
+            Some(now) => announced.insert(domain.clone(), now.clone()),
             None => announced.remove(domain),
         };
-        if let Some(before) = before.filter(|before| Some(before) != id) {
-            self.policy.remove(&labels(&before));
+        if let Some(before) = before.filter(|before| Some(before) != now.as_ref()) {
+            self.policy.remove(&before);
         }
-        if let Some(id) = id {
-            self.policy.get_or_create(&labels(id)).set(1);
+        if let Some(now) = now {
+            self.policy.get_or_create(&now).set(1);
         }
     }
 
@@ -298,7 +305,7 @@ pub fn sample(domain: &Domain, id: &PolicyId) -> Registry {
     metrics.reconciled("ok");
     metrics.step("served", Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
     metrics.provider_call("read", &Ok(()));
-    metrics.policy(domain, true, Some(id));
+    metrics.policy(domain, true, Some((id, Mode::Testing)));
     metrics.healthy(domain, true);
     metrics.certificate(domain, Some(Timestamp::UNIX_EPOCH));
     metrics.retiring(domain, true);

@@ -20,8 +20,10 @@ use super::{events, object_status};
 use crate::api::condition::Reason;
 use crate::api::{Condition, ConditionStatus, ConditionType, MtaStsPolicy, MtaStsPolicyStatus};
 use crate::clock;
+use crate::lifecycle::Record;
 use crate::lifecycle::observation::Public;
 use crate::limits;
+use crate::protocol::{Mode, PolicyId};
 
 /// Whether a condition is there and True.
 pub(super) fn is_true(status: &MtaStsPolicyStatus, type_: ConditionType) -> bool {
@@ -103,6 +105,17 @@ const ON_THE_WAY: [Reason; 6] = [
     Reason::Suspended,
 ];
 
+/// What DNS is to say: the id, and the mode of the policy that it stands for.
+fn announced(record: &Record) -> Option<(&PolicyId, Mode)> {
+    let publication = &record.publication;
+    let id = &publication.announced.as_ref()?.id;
+    let entry = publication
+        .ledger
+        .iter()
+        .find(|entry| entry.id.as_ref() == Some(id))?;
+    Some((id, entry.mode))
+}
+
 fn measure(context: &Context, report: &Report, status: &MtaStsPolicyStatus) {
     let Some(domain) = &report.domain else {
         return;
@@ -114,14 +127,9 @@ fn measure(context: &Context, report: &Report, status: &MtaStsPolicyStatus) {
         }
         return;
     }
-    let announced = report
-        .record
-        .as_ref()
-        .and_then(|record| record.publication.announced.as_ref());
+    let announced = report.record.as_ref().and_then(announced);
     let ready = is_true(status, ConditionType::Ready);
-    context
-        .metrics
-        .policy(domain, ready, announced.map(|a| &a.id));
+    context.metrics.policy(domain, ready, announced);
     context
         .metrics
         .healthy(domain, is_true(status, ConditionType::Healthy));
