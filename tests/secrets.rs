@@ -286,7 +286,7 @@ async fn a_secret_is_seen_nowhere() {
             &serve_args(listen),
             "--admin-listen",
             &serve_args(serve_admin),
-            "MTA_STS_LOG=trace",
+            "MTA_STS_LOG=trace,mta_sts_operator=trace",
         ],
     );
     support::world::ready(&server, serve_admin).await;
@@ -300,7 +300,7 @@ async fn a_secret_is_seen_nowhere() {
     let admin = loopback(free_port());
     let mut settings = world.settings("controller", &[listen]);
     settings.kubeconfig = api.kubeconfig(&world.api, world.api.admin_token());
-    settings.flags = vec!["MTA_STS_LOG=trace".to_owned()];
+    settings.flags = vec!["MTA_STS_LOG=trace,mta_sts_operator=trace".to_owned()];
     // The later one of a zone counts.
     settings.flags.extend(
         domains

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kube::Resource;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
-use kube::{Resource, ResourceExt};
+use tracing::Instrument as _;
 
 use super::accept::{Accepted, Rejected, accept, conflict};
 use super::address::{AddressOutcome, address, wanted_addresses};
@@ -21,7 +22,7 @@ use super::report::Report;
 use super::spec::unreadable;
 use super::steps::{Due, note_fresh};
 use super::way_in::{self, Made};
-use super::{events, finalize, gateway, object_status, status};
+use super::{events, finalize, gateway, object_status, span, status};
 use crate::api::MtaStsPolicy;
 use crate::api::condition::Reason;
 use crate::clock;
@@ -46,14 +47,27 @@ pub(super) async fn reconcile(
     object: Arc<GuardedPolicy>,
     context: Arc<Context>,
 ) -> Result<Action, Error> {
+    let domain = object.0.as_ref().map_or("", |policy| &policy.spec.domain);
+    let span = span::of_pass(domain, &*object);
+    let told = async {
+        let result = look(&object, &context).await;
+        if let Err(error) = &result {
+            tracing::warn!(%error, "a reconcile failed and is tried again");
+        }
+        result
+    };
+    told.instrument(span).await
+}
+
+async fn look(object: &GuardedPolicy, context: &Context) -> Result<Action, Error> {
     context.caches.complete().await;
     if object.meta().deletion_timestamp.is_some() {
-        finalize::finish(&context, &object).await?;
+        finalize::finish(context, object).await?;
         return Ok(Action::await_change());
     }
     let result = match &object.0 {
-        Ok(policy) => publish_policy(&context, policy).await,
-        Err(invalid) => refuse_unreadable(&context, &object, &invalid.error).await,
+        Ok(policy) => publish_policy(context, policy).await,
+        Err(invalid) => refuse_unreadable(context, object, &invalid.error).await,
     };
     context.metrics.reconciled(match &result {
         Ok(_) => "ok",
@@ -84,18 +98,11 @@ async fn refuse_unreadable(
 }
 
 /// What to do after a reconcile that failed.
-pub(super) fn error_policy(object: Arc<GuardedPolicy>, error: &Error, _: Arc<Context>) -> Action {
-    let after = match error.class() {
+pub(super) fn error_policy(_: Arc<GuardedPolicy>, error: &Error, _: Arc<Context>) -> Action {
+    Action::requeue(match error.class() {
         ErrorClass::Again => Duration::from_millis(200),
         ErrorClass::Retry => Duration::from_secs(5),
-    };
-    tracing::warn!(
-        %error,
-        namespace = object.namespace().unwrap_or_default(),
-        name = object.name_any(),
-        "a reconcile failed and is tried again"
-    );
-    Action::requeue(after)
+    })
 }
 
 async fn publish_policy(context: &Context, policy: &MtaStsPolicy) -> Result<Action, Error> {

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Resource;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
+use tracing::Instrument as _;
 
 use super::accept::{cluster_spec, is_granted, namespaced_spec};
 use super::caches::GuardedPolicy;
@@ -20,6 +21,7 @@ use super::hold::sharers;
 use super::ingress;
 use super::observe;
 use super::records::{Stored, cached_publication};
+use super::span;
 use crate::clock;
 use crate::dns::Swap;
 use crate::lifecycle::observation::{TxtAnswer, UNREACHABLE_HOLD};
@@ -36,13 +38,27 @@ pub(super) async fn reconcile(
     let Some(publication) = cached_publication(&object) else {
         return Ok(Action::await_change());
     };
+    let span = span::of_pass(&publication.domain.to_string(), &*object);
+    let told = async {
+        let result = look(&context, &publication).await;
+        if let Err(error) = &result
+            && error.class() == ErrorClass::Retry
+        {
+            tracing::warn!(%error, "retiring a domain failed and is tried again");
+        }
+        result
+    };
+    told.instrument(span).await
+}
+
+async fn look(context: &Context, publication: &Publication) -> Result<Action, Error> {
     let domain = publication.domain.clone();
     context
         .metrics
         .retiring(&domain, publication.retiring.is_some());
     context
         .metrics
-        .orphaned(&domain, is_orphan(&context, &publication));
+        .orphaned(&domain, is_orphan(context, publication));
     if publication.retiring.is_none() {
         // An orphan is served and told, never retired by itself.
         return Ok(Action::requeue(Duration::from_secs(300)));
@@ -58,7 +74,7 @@ pub(super) async fn reconcile(
     if record.publication.retiring.is_none() {
         return Ok(Action::await_change());
     }
-    step(&context, &stored, &record).await
+    step(context, &stored, &record).await
 }
 
 /// Whether the object of a record is missing though its deletion was never seen.
@@ -69,10 +85,7 @@ fn is_orphan(context: &Context, publication: &Publication) -> bool {
 }
 
 /// What to do after a failure.
-pub(super) fn error_policy(_: Arc<ConfigMap>, error: &Error, _: Arc<Context>) -> Action {
-    if error.class() == ErrorClass::Retry {
-        tracing::warn!(%error, "retiring a domain failed and is tried again");
-    }
+pub(super) fn error_policy(_: Arc<ConfigMap>, _: &Error, _: Arc<Context>) -> Action {
     Action::requeue(Duration::from_secs(2))
 }
 
