@@ -21,6 +21,7 @@ pub mod config;
 pub mod controller;
 pub mod diagnosis;
 pub mod dns;
+pub mod dns_services;
 mod dns_wire;
 pub mod lifecycle;
 pub mod limits;

@@ -155,6 +155,26 @@ pub const DNS_CUTS: usize = 1024;
 /// One call to a DNS provider: below what is left of the lease, above a slow cloud.
 pub const PROVIDER_CALL_TIME: Duration = Duration::from_secs(8);
 
+/// Calls to one DNS service with the same credentials at once. Most services allow a few a second,
+/// and a call takes some tenths of one.
+pub const SERVICE_CALLS_AT_ONCE: usize = 4;
+
+/// How long a DNS service is left alone that has answered "too many requests"; each time twice as
+/// long, up to [`SERVICE_LONGEST_REST`]. Most count by the minute, Cloudflare by five.
+pub const SERVICE_REST: Duration = Duration::from_secs(15);
+/// See [`SERVICE_REST`].
+pub const SERVICE_LONGEST_REST: Duration = Duration::from_secs(300);
+
+/// Records of one name and type that are taken in from a DNS service.
+pub const SERVICE_RECORDS: usize = 200;
+
+/// Characters of what a DNS service says about an error that are told on.
+pub const SERVICE_WORDS: usize = 300;
+
+/// The first pause before a DNS service is asked again whether it shows what was written; each is
+/// twice as long as the one before, within the time of the call.
+pub const SERVICE_READ_BACK_PAUSE: Duration = Duration::from_millis(100);
+
 /// An outside write is not begun with less of the lease left than this.
 pub const LEAST_WRITE_TIME: Duration = Duration::from_secs(2);
 
@@ -201,6 +221,9 @@ pub const GATEWAY_PARENTS: usize = 4;
 
 /// Longest value of an Ingress annotation in bytes: a host, a list of addresses, a class.
 pub const SPEC_ANNOTATION_BYTES: usize = 1024;
+
+/// Longest setting of a DNS service in bytes: the URL of an API is the longest.
+pub const SERVICE_SETTING_BYTES: usize = 1024;
 
 /// Most zones of a provider object; who has more writes `*`.
 pub const PROVIDER_ZONES: usize = 100;

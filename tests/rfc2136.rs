@@ -144,7 +144,7 @@ async fn what_is_not_as_expected_is_left_alone() {
     let ours = text(300, "v=STSv1; id=1;");
     let foreign = text(60, "v=STSv1; id=foreign;");
     let both = Some(RecordSet {
-        ttl: 60,
+        ttl: Some(60),
         values: [foreign.clone(), ours.clone()]
             .into_iter()
             .flat_map(|set| set.unwrap().values)
@@ -280,7 +280,7 @@ async fn an_alias_and_addresses_replace_each_other_in_one_message() {
         RecordValue::Cname("front.example.net".to_owned()),
     ));
     let v4 = Some(RecordSet {
-        ttl: 60,
+        ttl: Some(60),
         values: BTreeSet::from([
             RecordValue::A([192, 0, 2, 1].into()),
             RecordValue::A([192, 0, 2, 2].into()),

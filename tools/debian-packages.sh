@@ -7,7 +7,7 @@
 # either it prints the command to have run. Other systems: the names on the left must be on PATH.
 set -euo pipefail
 
-# What each purpose needs: one "program package" a line.
+# What each purpose needs: one "program package" a line; or a path, where it is no program.
 quickstart='
 curl curl
 dig bind9-dnsutils
@@ -20,10 +20,14 @@ setsid util-linux
 '
 test=$quickstart'
 ip iproute2
+knotd knot
 nsupdate bind9-dnsutils
+pdns_server pdns-server
+/usr/share/doc/pdns-backend-sqlite3 pdns-backend-sqlite3
 pip3 python3-pip
 promtool prometheus
 postfix postfix
+sqlite3 sqlite3
 unshare util-linux
 '
 node=$quickstart'
@@ -51,7 +55,7 @@ main() {
     local programs=() packages=() program package
     while read -r program package; do
         [ -n "$program" ] || continue
-        command -v "$program" > /dev/null || { programs+=("$program"); packages+=("$package"); }
+        command -v "$program" > /dev/null || [ -e "$program" ] || { programs+=("$program"); packages+=("$package"); }
     done <<< "$needed"
     [ ${#packages[@]} != 0 ] || return 0
     mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)

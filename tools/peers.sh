@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Gets the independent MTA-STS readers that tests take as judges of what we publish.
+# Gets the independent MTA-STS readers that tests take as judges of what we publish, and moto, which
+# speaks like Amazon Route 53.
 #
 #   tools/peers.sh     prints the folder that holds them as the last line of its output:
-#                      go-mtasts (a program) and python/ (modules, for PYTHONPATH)
+#                      go-mtasts (a program), python/ and moto/ (modules, for PYTHONPATH)
 #
 # The first run takes about half a minute and the network; later ones take no time, because all is
 # kept outside of the checkout, under a name made from the versions in tools/peers/.
@@ -17,7 +18,7 @@ main() {
     # Compiled modules fit one version of Python only.
     local python key peers
     python=$(python3 -c 'import sys; print(sys.implementation.cache_tag)')
-    key=$( (cd "$source" && cat go-mtasts/* python/* "$here/peers.sh"; echo "$python") | sha256sum | cut -c1-16)
+    key=$( (cd "$source" && cat go-mtasts/* python/* moto/* "$here/peers.sh"; echo "$python") | sha256sum | cut -c1-16)
     peers=$cache/peers-$key
 
     if [ ! -d "$peers" ]; then
@@ -39,14 +40,19 @@ build() {
     trap 'rm -rf "$work"' EXIT
     trap 'exit 130' INT TERM
     chmod 755 "$work"
-    say "getting go-mtasts, postfix-mta-sts-resolver and checkdmarc"
+    say "getting go-mtasts, postfix-mta-sts-resolver, checkdmarc and moto"
     (cd "$source/go-mtasts" && CGO_ENABLED=0 go build -trimpath -o "$work/go-mtasts" .) || die "go-mtasts could not be built"
-    # Into a folder of its own: nothing of the system's Python is touched.
-    python3 -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --root-user-action ignore \
-        --target "$work/python" --requirement "$source/python/requirements.txt" || die "the Python readers could not be installed"
+    modules "$work" python
+    modules "$work" moto
     cp "$source/python/read_policy.py" "$work/python/"
     mv "$work" "$1"
     say "done in $((SECONDS - begun)) s: $1"
+}
+
+# Installs the modules $2 into $1: into a folder of its own, so nothing of the system's Python is touched.
+modules() {
+    python3 -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --root-user-action ignore \
+        --target "$1/$2" --requirement "$source/$2/requirements.txt" || die "the Python modules of $2 could not be installed"
 }
 
 need() { command -v "$1" > /dev/null || die "$1 is missing: $2"; }

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::condition::Condition;
+use super::dns_service::{DnsServiceSpec, ONE_SERVICE, ONE_SERVICE_SAYS};
 use super::{SecretKeyRef, schema};
 
 /// A DNS service that the policies of one namespace may use.
@@ -37,10 +38,12 @@ use super::{SecretKeyRef, schema};
         json_path = ".metadata.creationTimestamp"
     )
 )]
+#[x_kube(validation = Rule::new(ONE_SERVICE).message(ONE_SERVICE_SAYS))]
 #[serde(rename_all = "camelCase")]
 pub struct DnsProviderSpec {
-    /// A primary name server that takes RFC 2136 dynamic updates signed with TSIG.
-    pub rfc2136: Rfc2136Spec,
+    /// The service.
+    #[serde(flatten)]
+    pub dns: DnsServiceSpec,
     /// The zones that may be written; none given means all that the server has. "*" means all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::zones")]
@@ -74,10 +77,12 @@ pub struct DnsProviderSpec {
         json_path = ".metadata.creationTimestamp"
     )
 )]
+#[x_kube(validation = Rule::new(ONE_SERVICE).message(ONE_SERVICE_SAYS))]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterDnsProviderSpec {
-    /// A primary name server that takes RFC 2136 dynamic updates signed with TSIG.
-    pub rfc2136: Rfc2136Spec,
+    /// The service.
+    #[serde(flatten)]
+    pub dns: DnsServiceSpec,
     /// The zones that may be written; ["*"] means all that the server has.
     #[schemars(schema_with = "schema::required_zones")]
     pub zones: Vec<String>,

@@ -7,6 +7,7 @@ mod common;
 pub mod condition;
 mod crds;
 mod dns_provider;
+mod dns_service;
 mod mta_sts_policy;
 mod schema;
 
@@ -17,6 +18,10 @@ pub use dns_provider::{
     ClusterDnsProvider, ClusterDnsProviderSpec, DnsProvider, DnsProviderSpec, DnsProviderStatus,
     LabelSelector, LabelSelectorOperator, LabelSelectorRequirement, Rfc2136Spec, TsigAlgorithm,
     TsigSpec,
+};
+pub use dns_service::{
+    ApiTokenSpec, AzureDnsSpec, DnsServiceSpec, GandiSpec, GoogleCloudDnsSpec, OtherServiceSpec,
+    OvhSpec, PowerDnsSpec, Route53Spec, SecretRef,
 };
 pub use mta_sts_policy::{
     AddressSpec, CacheStatus, DnsSpec, DnsStatus, FindingStatus, GatewayHostingSpec,

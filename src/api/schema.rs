@@ -6,9 +6,10 @@ use schemars::{JsonSchema as _, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 use super::GatewayParentRef;
+use crate::dns_services::SERVICES;
 use crate::limits::{
-    GATEWAY_PARENTS, POLICY_HOST_ADDRESSES, PROVIDER_ZONES, SPEC_ANNOTATION_BYTES, SPEC_LIST_COUNT,
-    SPEC_MX_COUNT,
+    GATEWAY_PARENTS, POLICY_HOST_ADDRESSES, PROVIDER_ZONES, SERVICE_SETTING_BYTES,
+    SPEC_ANNOTATION_BYTES, SPEC_LIST_COUNT, SPEC_MX_COUNT,
 };
 
 /// A host name of two or more labels, in lower-case A-labels.
@@ -266,5 +267,57 @@ pub(super) fn key_name(_: &mut SchemaGenerator) -> Schema {
             r"self.matches('^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$')",
             "write the name of the TSIG key as the name server knows it, without a final dot",
         )],
+    })
+}
+
+/// A setting of a DNS service.
+pub(super) fn service_setting(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": SERVICE_SETTING_BYTES,
+        "x-kubernetes-validations": [rule(
+            r"self.matches('^[\\x20-\\x7e]*$')",
+            "write printable ASCII",
+        )],
+    })
+}
+
+/// `spec.powerdns.url`, `spec.route53.endpoint`
+pub(super) fn service_url(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": SERVICE_SETTING_BYTES,
+        "x-kubernetes-validations": [rule(
+            r"self.matches('^https?://[a-zA-Z0-9.:\\[\\]-]+(/[a-zA-Z0-9._~/-]*)?$') && isURL(self)",
+            "write an https URL with host, port and path only, such as https://pdns.example.org:8081",
+        )],
+    })
+}
+
+/// `spec.azureDns.environment`
+pub(super) fn azure_environment(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": ["public", "china", "usgovernment"]})
+}
+
+/// `spec.ovh.endpoint`
+pub(super) fn ovh_endpoint(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": [
+        "ovh-eu", "ovh-us", "ovh-ca", "kimsufi-eu", "kimsufi-ca", "soyoustart-eu", "soyoustart-ca",
+    ]})
+}
+
+/// `spec.service.name`
+pub(super) fn service_name(_: &mut SchemaGenerator) -> Schema {
+    let names: Vec<&str> = SERVICES.iter().map(|service| service.name).collect();
+    json_schema!({"type": "string", "enum": names})
+}
+
+/// `spec.service.config`
+pub(super) fn service_config(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 10,
+        "additionalProperties": service_setting(generator),
     })
 }

@@ -16,8 +16,8 @@ use super::tenancy::{self, Tenancy};
 use super::way_in::WayIn;
 use crate::api::condition::Reason;
 use crate::api::{
-    ClusterDnsProviderSpec, DnsProviderSpec, IngressSpec, IngressTlsSpec, MtaStsPolicy,
-    ProviderKind, Rfc2136Spec,
+    ClusterDnsProviderSpec, DnsProviderSpec, DnsServiceSpec, IngressSpec, IngressTlsSpec,
+    MtaStsPolicy, ProviderKind,
 };
 use crate::config::ControllerArgs;
 use crate::diagnosis::Finding;
@@ -45,7 +45,7 @@ pub(super) struct Accepted {
 #[derive(Clone, Debug)]
 pub(super) struct ChosenProvider {
     pub(super) key: ProviderKey,
-    pub(super) spec: Rfc2136Spec,
+    pub(super) spec: DnsServiceSpec,
     /// Empty or `*`: all.
     pub(super) zones: Vec<String>,
 }
@@ -220,7 +220,7 @@ fn provider(
                     namespace: Some(namespace),
                     name,
                 },
-                spec: spec.rfc2136,
+                spec: spec.dns,
                 zones: spec.zones,
             }
         }
@@ -232,7 +232,7 @@ fn provider(
                     namespace: None,
                     name,
                 },
-                spec: spec.rfc2136,
+                spec: spec.dns,
                 zones: spec.zones,
             }
         }

@@ -75,10 +75,20 @@ pub(super) async fn address(
             pending("it is not written while spec.suspend is set or the TXT record is held")
         }
         AddressStep::Note(ours) => {
+            let previous_ttl = match view.addresses_ttl() {
+                Some(ttl) => ttl,
+                None if present.is_empty() => 0,
+                None => match observe::addresses_ttl(context, &desired.domain).await {
+                    Ok(ttl) => ttl,
+                    Err(error) => {
+                        return pending(&format!("what stands there cannot be looked up: {error}"));
+                    }
+                },
+            };
             let mut noted = record.clone();
             noted.publication.dns.addresses = ours;
             noted.publication.dns.addresses_confirmed_at = None;
-            noted.publication.dns.addresses_previous_ttl = view.addresses_ttl();
+            noted.publication.dns.addresses_previous_ttl = previous_ttl;
             context.permit()?;
             context.records.write(Some(stored), &noted).await?;
             Ok(Wrote)
@@ -89,7 +99,8 @@ pub(super) async fn address(
         },
         AddressStep::InPlace if noted.addresses.is_empty() => Ok(State(AddressState::NotOurs)),
         AddressStep::InPlace => {
-            if !held && view.addresses_ttl() != desired.ttl {
+            let ttl = view.ttl(desired.ttl);
+            if !held && view.addresses_ttl().is_some_and(|present| present != ttl) {
                 return match view.write_addresses(context, wanted, desired.ttl).await? {
                     Ok(_) => Ok(Wrote),
                     Err(error) => Ok(Failed(error)),

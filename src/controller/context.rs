@@ -13,6 +13,7 @@ use super::error::Error;
 use super::lease::Leadership;
 use super::metrics::Metrics;
 use super::records::Records;
+use super::service::Services;
 use super::tenancy::Grants;
 use crate::config::ControllerArgs;
 use crate::limits;
@@ -38,6 +39,7 @@ pub(super) struct Context {
     pub(super) memory: Memory,
     pub(super) locks: DomainLocks,
     pub(super) tenancy: Grants,
+    pub(super) services: Services,
 }
 
 impl Context {

@@ -4,13 +4,11 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, ResourceExt};
-
 use super::accept::zone_allows;
 use super::context::Context;
 use super::error::{Error, ProviderError};
-use crate::api::{CREDENTIALS_LABEL, Rfc2136Spec, TsigAlgorithm};
+use super::service;
+use crate::api::{DnsServiceSpec, Rfc2136Spec, SecretKeyRef, TsigAlgorithm};
 use crate::clock;
 use crate::dns::rfc2136::{Rfc2136, Settings};
 use crate::dns::{
@@ -26,7 +24,7 @@ use crate::protocol::{Domain, InstallationId, PolicyId};
 #[derive(Clone, Debug)]
 pub(super) struct Access {
     pub(super) key: ProviderKey,
-    pub(super) spec: Rfc2136Spec,
+    pub(super) spec: DnsServiceSpec,
     /// Empty or `*`: all.
     pub(super) zones: Vec<String>,
 }
@@ -55,120 +53,120 @@ pub(super) struct View {
 
 /// Opens a provider with its credentials.
 pub(super) async fn open(context: &Context, access: &Access) -> Result<Opened, ProviderError> {
-    let server = resolve_server(context, access).await?;
-    let secret = credentials(context, access).await?;
-    let tsig = &access.spec.tsig;
-    let provider = Rfc2136::new(Settings {
-        server,
-        zone: access.spec.zone.clone(),
-        tsig: TsigKey {
-            name: tsig.key_name.clone(),
-            algorithm: match tsig.algorithm {
-                TsigAlgorithm::HmacSha256 => crate::dns::TsigAlgorithm::HmacSha256,
-                TsigAlgorithm::HmacSha384 => crate::dns::TsigAlgorithm::HmacSha384,
-                TsigAlgorithm::HmacSha512 => crate::dns::TsigAlgorithm::HmacSha512,
-            },
-            secret,
-        },
-        clock: clock::now,
-    })?;
+    let provider = match (
+        &access.spec.rfc2136,
+        service::api_services(&access.spec).first(),
+    ) {
+        (Some(spec), None) => Provider::Rfc2136(open_rfc2136(context, access, spec).await?),
+        (None, Some(spec)) => {
+            Provider::Service(Box::new(service::open(context, access, spec).await?))
+        }
+        // Refused before anybody comes here: a spec that names no service, or several.
+        _ => return Err(ProviderError::NoService),
+    };
     Ok(Opened {
-        provider: Provider::Rfc2136(provider),
+        provider,
         zones: access.zones.clone(),
     })
 }
 
+async fn open_rfc2136(
+    context: &Context,
+    access: &Access,
+    spec: &Rfc2136Spec,
+) -> Result<Rfc2136, ProviderError> {
+    let server = resolve_server(context, access, &spec.server).await?;
+    let secret = tsig_secret(context, access, &spec.tsig.secret_ref).await?;
+    let tsig = TsigKey {
+        name: spec.tsig.key_name.clone(),
+        algorithm: match spec.tsig.algorithm {
+            TsigAlgorithm::HmacSha256 => crate::dns::TsigAlgorithm::HmacSha256,
+            TsigAlgorithm::HmacSha384 => crate::dns::TsigAlgorithm::HmacSha384,
+            TsigAlgorithm::HmacSha512 => crate::dns::TsigAlgorithm::HmacSha512,
+        },
+        secret,
+    };
+    Ok(Rfc2136::new(Settings {
+        server,
+        zone: spec.zone.clone(),
+        tsig,
+        clock: clock::now,
+    })?)
+}
+
 /// The server's address: looked up once for each use, and the checked address is what is dialled.
-async fn resolve_server(context: &Context, access: &Access) -> Result<SocketAddr, ProviderError> {
-    let text = &access.spec.server;
-    let unresolved = |why: String| ProviderError::ServerUnresolved {
-        server: text.clone(),
-        why,
-    };
-    let address = match with_port(text).parse::<SocketAddr>() {
-        Ok(address) => address,
-        Err(_) => {
-            let (host, port) = split_port(text);
-            // With the final dot the search list is never tried.
-            let lookup = tokio::net::lookup_host((format!("{host}."), port));
-            tokio::time::timeout(limits::PROVIDER_CALL_TIME, lookup)
-                .await
-                .map_err(|_| unresolved("no answer in time".to_owned()))?
-                .map_err(|error| unresolved(error.to_string()))?
-                .next()
-                .ok_or_else(|| unresolved("it has no address".to_owned()))?
-        }
-    };
+async fn resolve_server(
+    context: &Context,
+    access: &Access,
+    server: &str,
+) -> Result<SocketAddr, ProviderError> {
     let of_tenant = access.key.namespace.is_some() && !context.settings.allow_private_providers;
-    if of_tenant && context.targets.check(address.ip()).is_err() {
+    match of_tenant {
+        true => public_address(context, server, 53).await,
+        false => look_up(server, 53).await,
+    }
+}
+
+/// The address of a server that has to be a public one.
+pub(super) async fn public_address(
+    context: &Context,
+    server: &str,
+    default_port: u16,
+) -> Result<SocketAddr, ProviderError> {
+    let address = look_up(server, default_port).await?;
+    if context.targets.check(address.ip()).is_err() {
         return Err(ProviderError::ServerPrivate {
-            server: text.clone(),
+            server: server.to_owned(),
         });
     }
     Ok(address)
 }
 
-fn with_port(text: &str) -> String {
-    let (host, port) = split_port(text);
+async fn look_up(text: &str, default_port: u16) -> Result<SocketAddr, ProviderError> {
+    let unresolved = |why: String| ProviderError::ServerUnresolved {
+        server: text.to_owned(),
+        why,
+    };
+    if let Ok(address) = with_port(text, default_port).parse::<SocketAddr>() {
+        return Ok(address);
+    }
+    let (host, port) = split_port(text, default_port);
+    // With the final dot the search list is never tried.
+    let lookup = tokio::net::lookup_host((format!("{host}."), port));
+    tokio::time::timeout(limits::PROVIDER_CALL_TIME, lookup)
+        .await
+        .map_err(|_| unresolved("no answer in time".to_owned()))?
+        .map_err(|error| unresolved(error.to_string()))?
+        .next()
+        .ok_or_else(|| unresolved("it has no address".to_owned()))
+}
+
+fn with_port(text: &str, default_port: u16) -> String {
+    let (host, port) = split_port(text, default_port);
     if host.contains(':') && !host.starts_with('[') {
         return format!("[{host}]:{port}");
     }
     format!("{host}:{port}")
 }
 
-fn split_port(text: &str) -> (&str, u16) {
+fn split_port(text: &str, default_port: u16) -> (&str, u16) {
     let split = text
         .rsplit_once(':')
         .filter(|(host, _)| host.ends_with(']') || !host.contains(':'))
         .and_then(|(host, port)| Some((host, port.parse().ok()?)));
-    split.unwrap_or((text, 53))
+    split.unwrap_or((text, default_port))
 }
 
 /// The TSIG secret, if its Secret may be used.
-async fn credentials(context: &Context, access: &Access) -> Result<TsigSecret, ProviderError> {
-    let reference = &access.spec.tsig.secret_ref;
-    let namespace = access
-        .key
-        .namespace
-        .clone()
-        .unwrap_or_else(|| context.namespace.clone());
-    let name = reference.name.clone();
-    let api = Api::<Secret>::namespaced(context.client.clone(), &namespace);
-    let secret = match api.get_opt(&name).await {
-        Ok(secret) => secret,
-        Err(kube::Error::SerdeError(_) | kube::Error::FromUtf8(_)) => {
-            return Err(ProviderError::SecretUnreadable { namespace, name });
-        }
-        Err(error) => return Err(ProviderError::Api(Box::new(error))),
-    };
-    let Some(secret) = secret else {
-        return Err(ProviderError::SecretMissing { namespace, name });
-    };
-    if secret.labels().get(CREDENTIALS_LABEL).map(String::as_str) != Some("true") {
-        return Err(ProviderError::SecretUnlabelled { namespace, name });
-    }
-    let key = reference.key.clone();
-    let data = secret.data.unwrap_or_default();
-    let Some(value) = data.get(&key) else {
-        return Err(ProviderError::SecretKeyMissing {
-            namespace,
-            name,
-            key,
-        });
-    };
-    let malformed = |why: &str| ProviderError::SecretMalformed {
-        namespace: namespace.clone(),
-        name: name.clone(),
-        key: key.clone(),
-        why: why.to_owned(),
-    };
-    let text = std::str::from_utf8(&value.0)
-        .map_err(|_| malformed("is not text: it must be the key's secret in base64"))?;
-    let text = text.trim_end_matches(['\n', '\r']);
-    if text.chars().any(char::is_control) {
-        return Err(malformed("has line breaks or control characters within it"));
-    }
-    TsigSecret::from_base64(text).map_err(|error| malformed(&error.to_string()))
+async fn tsig_secret(
+    context: &Context,
+    access: &Access,
+    reference: &SecretKeyRef,
+) -> Result<TsigSecret, ProviderError> {
+    let found = service::secret(context, access, &reference.name).await?;
+    let text = service::text(&found, &reference.key)?;
+    TsigSecret::from_base64(&text)
+        .map_err(|error| found.malformed(&reference.key, &error.to_string()))
 }
 
 impl Opened {
@@ -250,9 +248,9 @@ impl View {
         classify(self.txt.as_ref(), installation)
     }
 
-    /// The TTL of the TXT record set.
+    /// The TTL of the TXT record set, where the service tells it.
     pub(super) fn txt_ttl(&self) -> Option<u32> {
-        self.txt.as_ref().map(|set| set.ttl)
+        self.txt.as_ref().and_then(|set| set.ttl)
     }
 
     /// The address records that stand there.
@@ -270,14 +268,26 @@ impl View {
             .collect()
     }
 
-    /// The largest TTL of the address records that stand there.
-    pub(super) fn addresses_ttl(&self) -> u32 {
+    /// The largest TTL of the address records that stand there, where the service tells it.
+    pub(super) fn addresses_ttl(&self) -> Option<u32> {
         [&self.cname, &self.a, &self.aaaa]
             .into_iter()
             .flatten()
-            .map(|set| set.ttl)
+            .filter_map(|set| set.ttl)
             .max()
-            .unwrap_or(0)
+    }
+
+    /// What the service makes of a TTL.
+    pub(super) fn ttl(&self, wanted: u32) -> u32 {
+        match &self.opened.provider {
+            Provider::Rfc2136(_) => wanted,
+            Provider::Service(service) => service.ttl(wanted),
+        }
+    }
+
+    /// Whether the service tells the TTL of what stands there.
+    pub(super) fn tells_ttl(&self) -> bool {
+        matches!(self.opened.provider, Provider::Rfc2136(_))
     }
 
     /// Brings the TXT record set to announce `id`, or nothing. Everything in it that is no
@@ -295,7 +305,7 @@ impl View {
             .filter(|value| is_unrelated(value, &context.installation))
             .cloned()
             .collect();
-        let mut set_ttl = ttl;
+        let mut set_ttl = self.ttl(ttl);
         match id {
             Some(id) => {
                 values.insert(RecordValue::txt(&crate::protocol::StsRecord::render(id)));
@@ -319,6 +329,7 @@ impl View {
         wanted: &[Address],
         ttl: u32,
     ) -> Result<Result<Swap, ProviderError>, Error> {
+        let ttl = self.ttl(ttl);
         let of = |pick: fn(&Address) -> Option<RecordValue>| {
             record_set(ttl, wanted.iter().filter_map(pick).collect())
         };
@@ -362,7 +373,10 @@ impl View {
 }
 
 fn record_set(ttl: u32, values: BTreeSet<RecordValue>) -> Option<RecordSet> {
-    (!values.is_empty()).then_some(RecordSet { ttl, values })
+    (!values.is_empty()).then_some(RecordSet {
+        ttl: Some(ttl),
+        values,
+    })
 }
 
 fn is_unrelated(value: &RecordValue, installation: &InstallationId) -> bool {
@@ -408,7 +422,7 @@ mod tests {
             ("ns1.example.org", "ns1.example.org:53"),
             ("ns1.example.org:5353", "ns1.example.org:5353"),
         ] {
-            assert_eq!(with_port(text), expected);
+            assert_eq!(with_port(text, 53), expected);
         }
     }
 }

@@ -73,7 +73,9 @@ impl From<kube::Error> for Error {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProviderError {
     /// The Secret is not there.
-    #[error("the Secret {namespace}/{name} does not exist: create it, or correct tsig.secretRef")]
+    #[error(
+        "the Secret {namespace}/{name} does not exist: create it, or correct the reference to it"
+    )]
     SecretMissing {
         /// Its namespace.
         namespace: String,
@@ -93,7 +95,9 @@ pub(super) enum ProviderError {
         name: String,
     },
     /// The key is not in the Secret.
-    #[error("the Secret {namespace}/{name} has no key {key:?}: correct tsig.secretRef.key")]
+    #[error(
+        "the Secret {namespace}/{name} has no key {key:?}: correct the key in the reference to it, or put the value there"
+    )]
     SecretKeyMissing {
         /// Its namespace.
         namespace: String,
@@ -102,7 +106,17 @@ pub(super) enum ProviderError {
         /// The key that was looked for.
         key: String,
     },
-    /// The value is no TSIG secret.
+    /// Keys of the service are not in the Secret.
+    #[error("the Secret {namespace}/{name} lacks keys that the service needs: put there {keys}")]
+    SecretKeysMissing {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// The keys, each with its meaning.
+        keys: String,
+    },
+    /// The value is not what the service needs.
     #[error("the key {key:?} of the Secret {namespace}/{name} {why}")]
     SecretMalformed {
         /// Its namespace.
@@ -131,6 +145,18 @@ pub(super) enum ProviderError {
         /// As it stands in the spec.
         server: String,
     },
+    /// A tenant's provider would be called without TLS.
+    #[error(
+        "{server} is not https: a DnsProvider may only name https URLs unless the operator runs with \
+         --allow-private-providers: write an https URL, or use a ClusterDnsProvider"
+    )]
+    ServerInsecure {
+        /// As it stands in the spec.
+        server: String,
+    },
+    /// The spec names no service, or several.
+    #[error("the provider's spec does not name exactly one service")]
+    NoService,
     /// The zone is not one that the object lists.
     #[error("the zone {zone} is not in the provider's spec.zones")]
     ZoneNotAllowed {
@@ -160,10 +186,13 @@ impl ProviderError {
             Self::SecretMissing { .. } => "secret-missing",
             Self::SecretUnlabelled { .. } => "secret-unlabelled",
             Self::SecretKeyMissing { .. } => "secret-key-missing",
+            Self::SecretKeysMissing { .. } => "secret-keys-missing",
             Self::SecretMalformed { .. } => "secret-malformed",
             Self::SecretUnreadable { .. } => "secret-unreadable",
             Self::ServerUnresolved { .. } => "server-unresolved",
             Self::ServerPrivate { .. } => "server-private",
+            Self::ServerInsecure { .. } => "server-insecure",
+            Self::NoService => "no-service",
             Self::ZoneNotAllowed { .. } => "zone-not-allowed",
             Self::Api(_) => "api",
             Self::Dns(error) => error.label(),

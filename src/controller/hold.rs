@@ -149,21 +149,31 @@ pub(super) fn provider_hold(error: &ProviderError) -> Hold {
         ProviderError::SecretMissing { .. }
         | ProviderError::SecretUnlabelled { .. }
         | ProviderError::SecretKeyMissing { .. }
+        | ProviderError::SecretKeysMissing { .. }
         | ProviderError::SecretMalformed { .. }
-        | ProviderError::Dns(DnsError::BadKey { .. } | DnsError::BadSignature { .. }) => {
-            Reason::CredentialsInvalid
-        }
-        ProviderError::ServerPrivate { .. } | ProviderError::ZoneNotAllowed { .. } => {
-            Reason::NotAllowed
-        }
+        | ProviderError::Dns(
+            DnsError::BadKey { .. }
+            | DnsError::BadSignature { .. }
+            | DnsError::ServiceUnauthorized { .. },
+        ) => Reason::CredentialsInvalid,
+        ProviderError::ServerPrivate { .. }
+        | ProviderError::ServerInsecure { .. }
+        | ProviderError::ZoneNotAllowed { .. } => Reason::NotAllowed,
+        ProviderError::NoService => Reason::InvalidSpec,
         ProviderError::Dns(DnsError::BadTime { .. }) => Reason::ClockSkew,
         ProviderError::Dns(
             DnsError::NoZone { .. }
             | DnsError::NotZone { .. }
             | DnsError::NotDelegatedHere { .. }
-            | DnsError::NotAuthoritative { .. },
+            | DnsError::NotAuthoritative { .. }
+            | DnsError::ServiceNotFound { .. },
         ) => Reason::NotDelegated,
-        ProviderError::Dns(DnsError::Unreachable { .. } | DnsError::Timeout { .. })
+        ProviderError::Dns(
+            DnsError::Unreachable { .. }
+            | DnsError::Timeout { .. }
+            | DnsError::ServiceUnreachable { .. }
+            | DnsError::ServiceTimeout { .. },
+        )
         | ProviderError::ServerUnresolved { .. } => Reason::ProviderUnreachable,
         ProviderError::Dns(_) | ProviderError::Api(_) | ProviderError::SecretUnreadable { .. } => {
             Reason::ProviderError

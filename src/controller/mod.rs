@@ -31,6 +31,7 @@ mod retire;
 pub mod rights;
 mod run;
 mod scope;
+mod service;
 mod span;
 mod spec;
 mod status;

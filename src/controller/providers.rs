@@ -18,7 +18,7 @@ use super::report::Hold;
 use super::spec::{lint_cluster_spec, lint_provider_spec, unreadable};
 use crate::api::condition::{ConditionType, Reason};
 use crate::api::{
-    ClusterDnsProvider, Condition, ConditionStatus, DnsProvider, DnsProviderStatus, Rfc2136Spec,
+    ClusterDnsProvider, Condition, ConditionStatus, DnsProvider, DnsProviderStatus, DnsServiceSpec,
 };
 use crate::clock;
 use crate::lifecycle::ProviderKey;
@@ -28,15 +28,15 @@ use crate::limits;
 pub(super) trait ProviderObject:
     Resource<DynamicType = ()> + Clone + DeserializeOwned
 {
-    fn spec(&self) -> (&Rfc2136Spec, &[String]);
+    fn spec(&self) -> (&DnsServiceSpec, &[String]);
     /// The first breach of the rules that the schema also has.
     fn fault(&self) -> Result<(), String>;
     fn status(&self) -> Option<&DnsProviderStatus>;
 }
 
 impl ProviderObject for DnsProvider {
-    fn spec(&self) -> (&Rfc2136Spec, &[String]) {
-        (&self.spec.rfc2136, &self.spec.zones)
+    fn spec(&self) -> (&DnsServiceSpec, &[String]) {
+        (&self.spec.dns, &self.spec.zones)
     }
 
     fn fault(&self) -> Result<(), String> {
@@ -49,8 +49,8 @@ impl ProviderObject for DnsProvider {
 }
 
 impl ProviderObject for ClusterDnsProvider {
-    fn spec(&self) -> (&Rfc2136Spec, &[String]) {
-        (&self.spec.rfc2136, &self.spec.zones)
+    fn spec(&self) -> (&DnsServiceSpec, &[String]) {
+        (&self.spec.dns, &self.spec.zones)
     }
 
     fn fault(&self) -> Result<(), String> {

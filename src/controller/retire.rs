@@ -139,8 +139,8 @@ async fn view(context: &Context, publication: &Publication) -> Option<Result<Vie
     let key = publication.dns.provider.clone()?;
     let found = match &key.namespace {
         Some(namespace) => namespaced_spec(&context.caches, namespace, &key.name)
-            .map(|spec| (spec.rfc2136, spec.zones)),
-        None => cluster_spec(&context.caches, &key.name).map(|spec| (spec.rfc2136, spec.zones)),
+            .map(|spec| (spec.dns, spec.zones)),
+        None => cluster_spec(&context.caches, &key.name).map(|spec| (spec.dns, spec.zones)),
     };
     // Without its provider object a domain is retired as if its records were set by hand: it is
     // served until somebody has taken the TXT record away.

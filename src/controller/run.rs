@@ -21,6 +21,7 @@ use super::lease::{LeaderElector, Leadership, LeaseError, lease_client};
 use super::metrics::Metrics;
 use super::records::{Records, object_labels};
 use super::scope::Scope;
+use super::service::Services;
 use super::tenancy::{Grants, TenancyError};
 use super::{leaving, providers, reconcile, retire, tenancy};
 use crate::api::{ClusterDnsProvider, DnsProvider, FIELD_MANAGER};
@@ -230,6 +231,7 @@ async fn context(
         memory: Memory::default(),
         locks: DomainLocks::default(),
         tenancy,
+        services: Services::default(),
     })
 }
 

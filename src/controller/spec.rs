@@ -3,14 +3,16 @@
 use kube::ResourceExt as _;
 
 use super::accept::Rejected;
+use super::service::{Credentials, own_blocks};
 use crate::api::condition::Reason;
 use crate::api::{
-    ClusterDnsProviderSpec, DnsProviderSpec, GatewayParentRef, IngressSpec, IssuerKind,
-    MtaStsPolicy, MtaStsPolicySpec, ProviderKind, Rfc2136Spec, TsigSpec,
+    ClusterDnsProviderSpec, DnsProviderSpec, DnsServiceSpec, GatewayParentRef, IngressSpec,
+    IssuerKind, MtaStsPolicy, MtaStsPolicySpec, ProviderKind, Rfc2136Spec, SecretKeyRef, TsigSpec,
 };
 use crate::diagnosis::{
-    Finding, ProviderFields, Severity, SpecAddress, SpecFields, SpecHosting, SpecIngress,
-    SpecIssuer, SpecParentRef, SpecProvider, SpecTls, lint_provider, lint_spec,
+    ApiFields, CredentialFields, Finding, ProviderFields, Rfc2136Fields, SecretKeyFields,
+    ServiceFields, Severity, SpecAddress, SpecFields, SpecHosting, SpecIngress, SpecIssuer,
+    SpecParentRef, SpecProvider, SpecTls, lint_provider, lint_spec,
 };
 use crate::lifecycle::desired::{AddressWish, Desired};
 use crate::lifecycle::observation::printable;
@@ -61,17 +63,18 @@ pub(super) fn unreadable(error: &str) -> String {
 
 /// The rules that the schema of a `DnsProvider` also has. Gives the first breach.
 pub(super) fn lint_provider_spec(spec: &DnsProviderSpec) -> Result<(), String> {
-    let DnsProviderSpec { rfc2136, zones } = spec;
+    let DnsProviderSpec { dns, zones } = spec;
     first_fault(&ProviderFields {
         zones,
-        ..rfc2136_fields(rfc2136)
+        services: services(dns),
+        ..ProviderFields::default()
     })
 }
 
 /// The rules that the schema of a `ClusterDnsProvider` also has. Gives the first breach.
 pub(super) fn lint_cluster_spec(spec: &ClusterDnsProviderSpec) -> Result<(), String> {
     let ClusterDnsProviderSpec {
-        rfc2136,
+        dns,
         zones,
         allowed_namespaces,
     } = spec;
@@ -84,24 +87,62 @@ pub(super) fn lint_cluster_spec(spec: &ClusterDnsProviderSpec) -> Result<(), Str
                 .map(|expression| (expression.operator.as_str(), expression.values.len()))
                 .collect(),
         ),
-        ..rfc2136_fields(rfc2136)
+        services: services(dns),
     })
 }
 
-fn rfc2136_fields(spec: &Rfc2136Spec) -> ProviderFields<'_> {
+fn services(spec: &DnsServiceSpec) -> Vec<ServiceFields<'_>> {
+    let rfc2136 = spec.rfc2136.as_ref().map(rfc2136_fields);
+    let blocks = own_blocks(spec).into_iter().map(|service| {
+        ServiceFields::Api(ApiFields {
+            block: service.description.block.unwrap_or_default(),
+            config: service.config,
+            secrets: match service.credentials {
+                Credentials::Each(references) => references.into_iter().map(credential).collect(),
+                Credentials::Secret(_) => Vec::new(),
+            },
+            ..ApiFields::default()
+        })
+    });
+    let other = spec.service.as_ref().map(|other| {
+        let config = other.config.iter();
+        ServiceFields::Api(ApiFields {
+            block: "service",
+            name: &other.name,
+            config: config.map(|(k, v)| (k.clone(), v.clone())).collect(),
+            secret_name: Some(&other.credentials_secret_ref.name),
+            ..ApiFields::default()
+        })
+    });
+    let rfc2136 = rfc2136.into_iter().map(ServiceFields::Rfc2136);
+    rfc2136.chain(blocks).chain(other).collect()
+}
+
+fn credential((credential, reference): (String, SecretKeyRef)) -> CredentialFields {
+    let SecretKeyRef { name, key } = reference;
+    CredentialFields {
+        credential,
+        name,
+        key,
+    }
+}
+
+fn rfc2136_fields(spec: &Rfc2136Spec) -> Rfc2136Fields<'_> {
     let Rfc2136Spec { server, zone, tsig } = spec;
     let TsigSpec {
         key_name,
         algorithm: _, // an enum already
         secret_ref,
     } = tsig;
-    ProviderFields {
+    Rfc2136Fields {
         server,
         zone: zone.as_deref(),
         key_name,
-        secret_name: &secret_ref.name,
-        secret_key: &secret_ref.key,
-        ..ProviderFields::default()
+        algorithm: None,
+        secret: SecretKeyFields {
+            name: &secret_ref.name,
+            key: &secret_ref.key,
+        },
     }
 }
 

@@ -17,10 +17,10 @@ use super::report::{Hold, Report};
 use crate::api::MtaStsPolicy;
 use crate::clock;
 use crate::dns::Swap;
-use crate::lifecycle::Record;
 use crate::lifecycle::observation::{Observation, printable};
 use crate::lifecycle::publish::{self, NotServed, Progress, Served, Step};
 use crate::lifecycle::txt::TxtSet;
+use crate::lifecycle::{Announced, Record};
 use crate::protocol::Domain;
 
 /// Remembers since when the body has been out, for a cache in front that may hold the old one.
@@ -98,7 +98,7 @@ impl Due<'_> {
         self.context.metrics.step("served", decided, now);
         let mut announced = publish::announce(
             self.record,
-            self.accepted.desired.ttl,
+            self.ttl().unwrap_or(self.accepted.desired.ttl),
             self.dns.txt_ttl(),
             now,
         );
@@ -123,9 +123,8 @@ impl Due<'_> {
             report.hold = Some(Hold::Drift(describe(&present)));
             return Ok(self.wait("drift", now));
         }
-        let ttl = self.accepted.desired.ttl;
         match view
-            .write_txt(self.context, Some(&announced.id), ttl)
+            .write_txt(self.context, Some(&announced.id), self.accepted.desired.ttl)
             .await?
         {
             Ok(Swap::Done) => {
@@ -190,27 +189,64 @@ impl Due<'_> {
         Ok(next)
     }
 
-    /// Everything is published: only a changed TTL may be left to write.
-    async fn done(&self, report: &mut Report, now: Timestamp) -> Result<Next, Error> {
-        let ttl = self.accepted.desired.ttl;
-        let Some(announced) = &self.record.publication.announced else {
-            return Ok(self.wait("done", now));
+    /// The TTL that our records have, or are to have; `None` while that cannot be known.
+    fn ttl(&self) -> Option<u32> {
+        let wanted = self.accepted.desired.ttl;
+        match &self.dns.provider {
+            Some(Ok(view)) => Some(view.ttl(wanted)),
+            Some(Err(_)) => None,
+            None => Some(wanted),
+        }
+    }
+
+    /// Writes a changed TTL, if there is one.
+    async fn change_ttl(
+        &self,
+        announced: &Announced,
+        report: &mut Report,
+        now: Timestamp,
+    ) -> Result<Option<Next>, Error> {
+        let (Some(ttl), None) = (self.ttl(), &report.hold) else {
+            return Ok(None);
         };
-        if announced.ttl != ttl {
+        let view = match &self.dns.provider {
+            Some(Ok(view)) => Some(view),
+            _ => None,
+        };
+        let noted = announced.ttl == ttl;
+        // Where the service does not tell the TTL, it is noted only after it was written.
+        let due = view.filter(|view| match view.txt_ttl() {
+            Some(present) => noted && present != ttl,
+            None => !noted && !view.tells_ttl(),
+        });
+        if let Some(view) = due {
+            let written = view.write_txt(self.context, Some(&announced.id), ttl);
+            match written.await? {
+                Ok(Swap::Done) => {}
+                Ok(Swap::Conflict) => return Ok(Some(Next::Wait(Duration::from_millis(500)))),
+                Err(error) => {
+                    report.hold = Some(self.write_held(&error));
+                    return Ok(Some(self.wait("heal", now)));
+                }
+            }
+        }
+        if !noted {
             let mut changed = self.record.clone();
             if let Some(announced) = &mut changed.publication.announced {
                 announced.ttl = ttl;
             }
-            return self.write(&changed).await;
+            return self.write(&changed).await.map(Some);
         }
-        if let (Some(Ok(view)), None) = (&self.dns.provider, &report.hold)
-            && view.txt_ttl().is_some_and(|present| present != ttl)
-        {
-            let written = view.write_txt(self.context, Some(&announced.id), ttl);
-            match written.await? {
-                Ok(_) => return Ok(Next::Again),
-                Err(error) => report.hold = Some(self.write_held(&error)),
-            }
+        Ok(due.map(|_| Next::Again))
+    }
+
+    /// Everything is published: only a changed TTL may be left to write.
+    async fn done(&self, report: &mut Report, now: Timestamp) -> Result<Next, Error> {
+        let Some(announced) = &self.record.publication.announced else {
+            return Ok(self.wait("done", now));
+        };
+        if let Some(next) = self.change_ttl(announced, report, now).await? {
+            return Ok(next);
         }
         if self.progress.served != Served::Yes || report.hold.is_some() {
             return Ok(self.wait("heal", now));

@@ -15,7 +15,8 @@ pub use finding::{Finding, Severity};
 pub use lint::{lint_policy, lint_provider, lint_record, lint_spec, lint_tlsrpt_record};
 pub use readers::{Quirk, Reader};
 pub use spec::{
-    ProviderFields, ProviderSelector, SpecAddress, SpecFields, SpecHosting, SpecIngress,
-    SpecIssuer, SpecParentRef, SpecProvider, SpecTls,
+    ApiFields, CredentialFields, ProviderFields, ProviderSelector, Rfc2136Fields, SecretKeyFields,
+    ServiceFields, SpecAddress, SpecFields, SpecHosting, SpecIngress, SpecIssuer, SpecParentRef,
+    SpecProvider, SpecTls,
 };
 pub use text::printable;

@@ -107,18 +107,67 @@ pub struct ProviderFields<'a> {
     pub zones: &'a [String],
     /// `allowedNamespaces`.
     pub allowed_namespaces: Option<ProviderSelector<'a>>,
-    /// `rfc2136.server`.
+    /// The services that are named: exactly one is right.
+    pub services: Vec<ServiceFields<'a>>,
+}
+
+/// One service of a DnsProvider or ClusterDnsProvider.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ServiceFields<'a> {
+    /// `rfc2136`.
+    Rfc2136(Rfc2136Fields<'a>),
+    /// `service`, or the block of a service that has one.
+    Api(ApiFields<'a>),
+}
+
+/// `rfc2136`. A text that was not written is empty.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Rfc2136Fields<'a> {
+    /// `server`.
     pub server: &'a str,
-    /// `rfc2136.zone`.
+    /// `zone`.
     pub zone: Option<&'a str>,
-    /// `rfc2136.tsig.keyName`.
+    /// `tsig.keyName`.
     pub key_name: &'a str,
-    /// `rfc2136.tsig.algorithm`.
+    /// `tsig.algorithm`.
     pub algorithm: Option<&'a str>,
-    /// `rfc2136.tsig.secretRef.name`.
-    pub secret_name: &'a str,
-    /// `rfc2136.tsig.secretRef.key`.
-    pub secret_key: &'a str,
+    /// `tsig.secretRef`.
+    pub secret: SecretKeyFields<'a>,
+}
+
+/// A service with an API.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ApiFields<'a> {
+    /// The field that it stands in: `cloudflare`, …, `service`.
+    pub block: &'a str,
+    /// `service.name`; in a block of its own it is empty.
+    pub name: &'a str,
+    /// Its settings, as they are written.
+    pub config: Vec<(String, String)>,
+    /// In a block of its own: where each credential is.
+    pub secrets: Vec<CredentialFields>,
+    /// `service.credentialsSecretRef.name`.
+    pub secret_name: Option<&'a str>,
+}
+
+/// Where a credential is. A text that was not written is empty.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CredentialFields {
+    /// Which credential.
+    pub credential: String,
+    /// `name` of the Secret.
+    pub name: String,
+    /// `key` within it.
+    pub key: String,
+}
+
+/// A key of a Secret. A text that was not written is empty.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SecretKeyFields<'a> {
+    /// `name`.
+    pub name: &'a str,
+    /// `key`.
+    pub key: &'a str,
 }
 
 /// `allowedNamespaces`: the operator and the number of values of each expression.

@@ -241,6 +241,136 @@ pub enum DnsError {
         /// The text.
         name: String,
     },
+    /// The zone of a name could not be found out.
+    #[error("the zone that {name} lies in cannot be found out: {why}")]
+    ZoneUnknown {
+        /// The name.
+        name: String,
+        /// Why, in a sentence.
+        why: String,
+    },
+    /// The settings or credentials of a service are not usable.
+    #[error("{service} cannot be used like this: {why}")]
+    ServiceUnusable {
+        /// What the service is called.
+        service: &'static str,
+        /// What is wrong, without any secret.
+        why: String,
+    },
+    /// A service does not know the credentials.
+    #[error(
+        "{service} does not accept the credentials (401): they are wrong, expired or revoked; \
+         put new ones into the Secret"
+    )]
+    ServiceUnauthorized {
+        /// What the service is called.
+        service: &'static str,
+    },
+    /// A service knows the credentials, which may not do this.
+    #[error(
+        "{service} does not allow this for {zone}: {said}; give the credentials the right to list \
+         and to edit the records of this zone"
+    )]
+    ServiceForbidden {
+        /// What the service is called.
+        service: &'static str,
+        /// The zone.
+        zone: String,
+        /// What it said.
+        said: String,
+    },
+    /// A service has no such zone, or does not show it with these credentials.
+    #[error(
+        "{service} has no zone {zone} for these credentials; compare the zones of the account \
+         with the zone that the world is led to, and what the credentials may see"
+    )]
+    ServiceNotFound {
+        /// What the service is called.
+        service: &'static str,
+        /// The zone.
+        zone: String,
+    },
+    /// A service wants to be asked less often.
+    #[error(
+        "{service} asks for patience (429, too many requests); no call is made for {seconds} s, \
+         and it is then tried again"
+    )]
+    ServiceBusy {
+        /// What the service is called.
+        service: &'static str,
+        /// How long it is left alone.
+        seconds: u64,
+    },
+    /// A service does not take what it was sent.
+    #[error("{service} refuses the request about {zone}: {said}")]
+    ServiceRefused {
+        /// What the service is called.
+        service: &'static str,
+        /// The zone.
+        zone: String,
+        /// What it said.
+        said: String,
+    },
+    /// A service failed.
+    #[error("{service} fails: {said}; it is tried again")]
+    ServiceFailed {
+        /// What the service is called.
+        service: &'static str,
+        /// What it said.
+        said: String,
+    },
+    /// A service cannot be reached.
+    #[error(
+        "{service} cannot be reached: {said}; check that the network lets HTTPS through, and the \
+         certificate of the service"
+    )]
+    ServiceUnreachable {
+        /// What the service is called.
+        service: &'static str,
+        /// What went wrong.
+        said: String,
+    },
+    /// A service did not answer in time.
+    #[error(
+        "{service} did not answer in time; it may have carried out what it was asked for, so it \
+         is looked at again before the next try"
+    )]
+    ServiceTimeout {
+        /// What the service is called.
+        service: &'static str,
+    },
+    /// What came back is no answer of this service.
+    #[error("{service} sent something that is no answer of its API; is there a proxy in between?")]
+    ServiceGarbled {
+        /// What the service is called.
+        service: &'static str,
+    },
+    /// More records than are taken in.
+    #[error("{service} has too many records at {name} (the limit is {limit})")]
+    ServiceTooMany {
+        /// What the service is called.
+        service: &'static str,
+        /// The name.
+        name: String,
+        /// [`crate::limits::SERVICE_RECORDS`].
+        limit: usize,
+    },
+    /// A service said yes, and its records are not what was written.
+    #[error(
+        "{service} accepted the change, but {name} {record_type} is not what was written: {}; \
+         another writer was faster, or the service takes a while to show it",
+        what_is_there(.found.as_deref())
+    )]
+    ServiceReadBackDiffers {
+        /// What the service is called.
+        service: &'static str,
+        /// Name of the record set.
+        name: String,
+        /// Its type.
+        record_type: RecordType,
+        /// What is there.
+        found: Option<Box<RecordSet>>,
+    },
     /// Records that can't be put into one message.
     #[error("the record sets at {name} do not fit into one DNS message")]
     TooLarge {
@@ -276,6 +406,19 @@ impl DnsError {
             Self::ReadBackDiffers { .. } => "read_back_differs",
             Self::BadName { .. } => "bad_name",
             Self::TooLarge { .. } => "too_large",
+            Self::ZoneUnknown { .. } => "zone_unknown",
+            Self::ServiceUnusable { .. } => "service_unusable",
+            Self::ServiceUnauthorized { .. } => "service_unauthorized",
+            Self::ServiceForbidden { .. } => "service_forbidden",
+            Self::ServiceNotFound { .. } => "service_not_found",
+            Self::ServiceBusy { .. } => "service_busy",
+            Self::ServiceRefused { .. } => "service_refused",
+            Self::ServiceFailed { .. } => "service_failed",
+            Self::ServiceUnreachable { .. } => "service_unreachable",
+            Self::ServiceTimeout { .. } => "service_timeout",
+            Self::ServiceGarbled { .. } => "service_garbled",
+            Self::ServiceTooMany { .. } => "service_too_many",
+            Self::ServiceReadBackDiffers { .. } => "service_read_back_differs",
         }
     }
 
@@ -289,7 +432,14 @@ impl DnsError {
             | Self::Malformed { .. }
             | Self::UnverifiedAnswer { .. }
             | Self::Truncated { .. }
-            | Self::ReadBackDiffers { .. } => DnsErrorClass::Retry,
+            | Self::ReadBackDiffers { .. }
+            | Self::ZoneUnknown { .. }
+            | Self::ServiceBusy { .. }
+            | Self::ServiceFailed { .. }
+            | Self::ServiceUnreachable { .. }
+            | Self::ServiceTimeout { .. }
+            | Self::ServiceGarbled { .. }
+            | Self::ServiceReadBackDiffers { .. } => DnsErrorClass::Retry,
             Self::BadKey { .. }
             | Self::BadSignature { .. }
             | Self::BadTime { .. }
@@ -304,7 +454,13 @@ impl DnsError {
             | Self::UnsignedAnswer { .. }
             | Self::TooManyRecords { .. }
             | Self::BadName { .. }
-            | Self::TooLarge { .. } => DnsErrorClass::Stalled,
+            | Self::TooLarge { .. }
+            | Self::ServiceUnusable { .. }
+            | Self::ServiceUnauthorized { .. }
+            | Self::ServiceForbidden { .. }
+            | Self::ServiceNotFound { .. }
+            | Self::ServiceRefused { .. }
+            | Self::ServiceTooMany { .. } => DnsErrorClass::Stalled,
         }
     }
 }
@@ -326,7 +482,10 @@ fn what_is_there(set: Option<&RecordSet>) -> String {
         None => "nothing is there".to_owned(),
         Some(set) => {
             let values: Vec<String> = set.values.iter().map(ToString::to_string).collect();
-            format!("TTL {} and {:?} are there", set.ttl, values)
+            match set.ttl {
+                Some(ttl) => format!("TTL {ttl} and {values:?} are there"),
+                None => format!("{values:?} are there"),
+            }
         }
     }
 }

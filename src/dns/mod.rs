@@ -6,6 +6,7 @@
 mod error;
 mod record_set;
 pub mod rfc2136;
+pub mod service;
 mod tsig;
 mod update;
 
@@ -82,6 +83,8 @@ pub trait DnsProvider {
 pub enum Provider {
     /// RFC 2136 dynamic updates with TSIG.
     Rfc2136(rfc2136::Rfc2136),
+    /// A service with an API of its own.
+    Service(Box<service::Service>),
 }
 
 /// Calls the same method of whichever provider it is: the one match arm of each.
@@ -89,6 +92,7 @@ macro_rules! each {
     ($self:ident, $provider:ident => $call:expr) => {
         match $self {
             Provider::Rfc2136($provider) => $call.await,
+            Provider::Service($provider) => $call.await,
         }
     };
 }

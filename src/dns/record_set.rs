@@ -88,8 +88,9 @@ impl fmt::Display for RecordValue {
 /// All records of one name and type.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RecordSet {
-    /// Seconds that resolvers may keep it.
-    pub ttl: u32,
+    /// Seconds that resolvers may keep it. `None` in one that was read where the service does not
+    /// tell; one that is written has it.
+    pub ttl: Option<u32>,
     /// The values; never empty.
     pub values: BTreeSet<RecordValue>,
 }
@@ -98,7 +99,7 @@ impl RecordSet {
     /// A set of one value.
     pub fn one(ttl: u32, value: RecordValue) -> Self {
         Self {
-            ttl,
+            ttl: Some(ttl),
             values: BTreeSet::from([value]),
         }
     }

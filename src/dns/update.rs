@@ -8,6 +8,7 @@ use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType as WireType};
 
 use super::{Change, DnsError, RecordSet, RecordType, RecordValue};
 use crate::dns_wire;
+use crate::limits;
 
 /// A question to an authoritative server.
 pub(super) fn query(name: Name, record_type: WireType) -> Message {
@@ -43,7 +44,8 @@ pub(super) fn compare_and_swap(zone: Name, changes: &[Change]) -> Result<Message
     for change in changed() {
         let Some(set) = &change.desired else { continue };
         for value in &set.values {
-            let record = Record::from_rdata(owner(&change.name)?, set.ttl, data(value)?);
+            let ttl = set.ttl.unwrap_or(limits::RETIRED_TTL);
+            let record = Record::from_rdata(owner(&change.name)?, ttl, data(value)?);
             message.add_update(record);
         }
     }
@@ -118,7 +120,10 @@ pub(super) fn record_set(
         records().filter_map(|record| value(&record.data)).collect();
     // All TTLs of a set are the same; if not, the lowest counts (RFC 2181 §5.2).
     let ttl = records().map(|record| record.ttl).min()?;
-    (!values.is_empty()).then_some(RecordSet { ttl, values })
+    (!values.is_empty()).then_some(RecordSet {
+        ttl: Some(ttl),
+        values,
+    })
 }
 
 fn data(value: &RecordValue) -> Result<RData, DnsError> {

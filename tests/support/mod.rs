@@ -7,6 +7,9 @@
 //! | [`helm::Helm`] | Helm, for our chart |
 //! | [`manifests`] | the roles that administrators apply, right by right |
 //! | [`bind::Bind`] | BIND, authoritative, with dynamic updates |
+//! | [`knot::Knot`], [`powerdns::PowerDns`] | two more, each of another mind |
+//! | [`moto::Moto`] | the wire format of Amazon Route 53 |
+//! | [`cloud::Cloud`] | strict doubles of DNS services that are somebody's cloud |
 //! | [`front::Front`] | nginx as the public HTTPS front, with a test CA |
 //! | [`api_proxy::ApiProxy`] | stands before the API server; counts writes, and interferes with one |
 //! | [`dns_proxy::DnsProxy`] | the same before a DNS server, for dynamic updates |
@@ -40,6 +43,7 @@ pub mod api_proxy;
 pub mod audit;
 pub mod bind;
 pub mod chronicle;
+pub mod cloud;
 pub mod contour;
 pub mod dns_proxy;
 pub mod dns_txt;
@@ -48,14 +52,17 @@ pub mod helm;
 pub mod http;
 pub mod interfere;
 pub mod keeper;
+pub mod knot;
 pub mod kube;
 pub mod kubelet;
 pub mod manifests;
+pub mod moto;
 pub mod netns;
 pub mod peers;
 pub mod place;
 pub mod ports;
 pub mod postfix;
+pub mod powerdns;
 pub mod process;
 pub mod rbac;
 pub mod run;

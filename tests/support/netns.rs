@@ -72,6 +72,8 @@ pub async fn run(name: &str, addresses: &[&str]) {
         .env("PATH", format!("{path}:{SYSTEM_PATH}"))
         .env("TMPDIR", folder.path())
         .env("RUST_BACKTRACE", "0")
+        // Whatever trusts the system's CAs trusts these, once the test has written them.
+        .env("SSL_CERT_FILE", folder.path().join("trusted.pem"))
         .env(INSIDE, "1");
     let test = Process::start("netns", &mut command, &folder.path().join("test.log"));
     let status = test.exit(WITHIN).await;

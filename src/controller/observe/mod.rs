@@ -281,6 +281,20 @@ pub(super) async fn addresses_shown(
     Ok(cname_shown && addresses_shown)
 }
 
+/// The largest TTL of the address records that the servers show, where the DNS service does not
+/// tell it.
+pub(super) async fn addresses_ttl(context: &Context, domain: &Domain) -> Result<u32, LookupError> {
+    let host = domain.policy_host();
+    let (a, aaaa, cname) = tokio::try_join!(
+        context.dns.ask_all(host.as_str(), RecordType::A),
+        context.dns.ask_all(host.as_str(), RecordType::Aaaa),
+        context.dns.ask_all(host.as_str(), RecordType::Cname),
+    )?;
+    let answers = [a, aaaa, cname].into_iter().flatten();
+    let ttls = answers.filter_map(|server| server.result.ok().map(|answer| answer.ttl));
+    Ok(ttls.max().unwrap_or(0))
+}
+
 fn present(answer: &Answer) -> BTreeSet<Address> {
     answer
         .records

@@ -3,6 +3,7 @@
 
 mod policy;
 mod provider;
+mod provider_api;
 mod record;
 mod spec;
 mod spec_hosting;

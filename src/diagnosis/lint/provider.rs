@@ -4,10 +4,12 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::provider_api::lint_api;
 use super::spec_hosting::is_object_name;
-use crate::diagnosis::spec::ProviderFields;
+use crate::diagnosis::spec::{ProviderFields, Rfc2136Fields, SecretKeyFields, ServiceFields};
 use crate::diagnosis::text::quote;
 use crate::diagnosis::{Code, Finding};
+use crate::dns_services::SERVICES;
 use crate::limits::{PROVIDER_ZONES, SPEC_LIST_COUNT};
 use crate::protocol::HostName;
 
@@ -20,32 +22,64 @@ pub fn lint_provider(fields: &ProviderFields<'_>) -> Vec<Finding> {
         cluster,
         zones: written_zones,
         allowed_namespaces,
+        services,
+    } = fields;
+    let mut findings = zones(written_zones, *cluster);
+    findings.extend(selector(allowed_namespaces.as_deref(), *cluster));
+    findings.extend(match services.as_slice() {
+        [one] => service(one),
+        several => not_one(several.len()),
+    });
+    findings
+}
+
+fn not_one(count: usize) -> Vec<Finding> {
+    let message = match count {
+        0 => "no service is named",
+        _ => "several services are named",
+    };
+    let blocks: Vec<&str> = SERVICES
+        .iter()
+        .filter_map(|service| service.block)
+        .collect();
+    let remedy = format!(
+        "write exactly one of rfc2136, {} and service",
+        blocks.join(", ")
+    );
+    vec![finding("spec", message, &remedy)]
+}
+
+fn service(fields: &ServiceFields<'_>) -> Vec<Finding> {
+    match fields {
+        ServiceFields::Rfc2136(fields) => rfc2136(fields),
+        ServiceFields::Api(fields) => lint_api(fields),
+    }
+}
+
+fn rfc2136(fields: &Rfc2136Fields<'_>) -> Vec<Finding> {
+    let Rfc2136Fields {
         server,
         zone,
         key_name,
         algorithm,
-        secret_name,
-        secret_key,
+        secret,
     } = fields;
-    let mut findings = zones(written_zones, *cluster);
-    findings.extend(selector(allowed_namespaces.as_deref(), *cluster));
     let texts = [
         text("spec.rfc2136.server", server, is_server(server), "write the primary name server as a full host name in lower case or an IP address, with its port if that is not 53: ns1.example.org, 192.0.2.53:53 or [2001:db8::53]:53"),
         zone.and_then(|zone| text("spec.rfc2136.zone", zone, HostName::parse(zone).is_ok(), "write a zone in lower-case A-labels without a final dot, such as example.org, or leave it out")),
         text("spec.rfc2136.tsig.keyName", key_name, is_key_name(key_name), "write the name of the TSIG key as the name server knows it, without a final dot"),
         algorithm.and_then(|name| text("spec.rfc2136.tsig.algorithm", name, ALGORITHMS.contains(&name), "write hmac-sha256, hmac-sha384 or hmac-sha512, as the name server's key has it")),
-        text("spec.rfc2136.tsig.secretRef.name", secret_name, is_object_name(secret_name), "write the metadata.name of the Secret"),
-        secret_key_finding(secret_key),
     ];
-    findings.extend(texts.into_iter().flatten());
+    let mut findings: Vec<Finding> = texts.into_iter().flatten().collect();
+    findings.extend(secret_key("spec.rfc2136.tsig.secretRef", *secret));
     findings
 }
 
-fn finding(subject: &str, message: &str, remedy: &str) -> Finding {
+pub(super) fn finding(subject: &str, message: &str, remedy: &str) -> Finding {
     Finding::new(Code::SpecDnsProviderInvalid, subject, message).with_remedy(remedy)
 }
 
-fn text(subject: &str, written: &str, good: bool, remedy: &str) -> Option<Finding> {
+pub(super) fn text(subject: &str, written: &str, good: bool, remedy: &str) -> Option<Finding> {
     if good {
         return None;
     }
@@ -60,14 +94,30 @@ fn text(subject: &str, written: &str, good: bool, remedy: &str) -> Option<Findin
     })
 }
 
-/// What was written is not shown: it may be the secret itself, put into the wrong field.
-fn secret_key_finding(written: &str) -> Option<Finding> {
+/// A reference to a key of a Secret. The key that was written is not shown: it may be the secret
+/// itself, put into the wrong field.
+pub(super) fn secret_key(subject: &str, written: SecretKeyFields<'_>) -> Vec<Finding> {
+    let SecretKeyFields { name, key } = written;
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    let good = (1..=253).contains(&written.len()) && written.bytes().all(allowed);
-    (!good).then(|| {
+    let good = (1..=253).contains(&key.len()) && key.bytes().all(allowed);
+    let key_finding = (!good).then(|| {
         let remedy = "write the name of a key in the Secret (not its value): letters, digits, `-`, `_` and `.`";
-        finding("spec.rfc2136.tsig.secretRef.key", "this is no name of a key", remedy)
-    })
+        finding(&format!("{subject}.key"), "this is no name of a key", remedy)
+    });
+    secret_name(subject, name)
+        .into_iter()
+        .chain(key_finding)
+        .collect()
+}
+
+pub(super) fn secret_name(subject: &str, name: &str) -> Option<Finding> {
+    let remedy = "write the metadata.name of the Secret";
+    text(
+        &format!("{subject}.name"),
+        name,
+        is_object_name(name),
+        remedy,
+    )
 }
 
 fn zones(written: &[String], cluster: bool) -> Vec<Finding> {
@@ -184,13 +234,30 @@ mod tests {
     }
 
     fn good() -> ProviderFields<'static> {
-        ProviderFields {
+        with_key("key")
+    }
+
+    fn with_key(key: &'static str) -> ProviderFields<'static> {
+        let rfc2136 = Rfc2136Fields {
             server: "192.0.2.53",
             key_name: "mta-sts",
-            secret_name: "tsig",
-            secret_key: "key",
+            secret: SecretKeyFields { name: "tsig", key },
+            ..Rfc2136Fields::default()
+        };
+        ProviderFields {
+            services: vec![ServiceFields::Rfc2136(rfc2136)],
             ..ProviderFields::default()
         }
+    }
+
+    #[test]
+    fn exactly_one_service_is_named() {
+        let mut none = good();
+        none.services.clear();
+        assert_eq!(subjects(&none), ["spec"]);
+        let mut two = good();
+        two.services.extend(good().services);
+        assert_eq!(subjects(&two), ["spec"]);
     }
 
     #[test]
@@ -245,10 +312,7 @@ mod tests {
 
     #[test]
     fn the_secret_in_the_wrong_field_is_not_shown() {
-        let fields = ProviderFields {
-            secret_key: "Y2FuYXJ5IGJpcmQ=",
-            ..good()
-        };
+        let fields = with_key("Y2FuYXJ5IGJpcmQ=");
         let findings = lint_provider(&fields);
         assert_eq!(findings.len(), 1);
         assert!(!format!("{findings:?}").contains("Y2FuYXJ5"));

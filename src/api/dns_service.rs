@@ -1,0 +1,192 @@
+//! The services that a DNS provider object can name: one block each.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Rfc2136Spec, SecretKeyRef, schema};
+
+/// Which service it is: exactly one of these.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DnsServiceSpec {
+    /// A primary name server that takes RFC 2136 dynamic updates signed with TSIG.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rfc2136: Option<Rfc2136Spec>,
+    /// Cloudflare.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloudflare: Option<ApiTokenSpec>,
+    /// Amazon Route 53.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route53: Option<Route53Spec>,
+    /// Google Cloud DNS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub google_cloud_dns: Option<GoogleCloudDnsSpec>,
+    /// Azure DNS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub azure_dns: Option<AzureDnsSpec>,
+    /// The HTTP API of a PowerDNS Authoritative Server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub powerdns: Option<PowerDnsSpec>,
+    /// DigitalOcean.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digital_ocean: Option<ApiTokenSpec>,
+    /// Hetzner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hetzner: Option<ApiTokenSpec>,
+    /// deSEC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub de_sec: Option<ApiTokenSpec>,
+    /// OVHcloud.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ovh: Option<OvhSpec>,
+    /// Gandi LiveDNS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gandi: Option<GandiSpec>,
+    /// Any other service of the list in the documentation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<OtherServiceSpec>,
+}
+
+/// The rule that exactly one service is named.
+pub(super) const ONE_SERVICE: &str = "[has(self.rfc2136), has(self.cloudflare), has(self.route53), has(self.googleCloudDns), has(self.azureDns), has(self.powerdns), has(self.digitalOcean), has(self.hetzner), has(self.deSec), has(self.ovh), has(self.gandi), has(self.service)].filter(x, x).size() == 1";
+/// What it says.
+pub(super) const ONE_SERVICE_SAYS: &str = "write exactly one of rfc2136, cloudflare, route53, googleCloudDns, azureDns, powerdns, digitalOcean, hetzner, deSec, ovh, gandi and service";
+
+/// A service that takes one API token.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiTokenSpec {
+    /// Where the API token is.
+    pub api_token_secret_ref: SecretKeyRef,
+}
+
+/// Amazon Route 53.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Route53Spec {
+    /// Region that requests are signed for; us-east-1 by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::service_setting")]
+    pub region: Option<String>,
+    /// Id of the only hosted zone to write; by default it is found by the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::service_setting")]
+    pub hosted_zone_id: Option<String>,
+    /// Another URL of the API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::service_url")]
+    pub endpoint: Option<String>,
+    /// Where the access key id is.
+    pub access_key_id_secret_ref: SecretKeyRef,
+    /// Where the secret access key is.
+    pub secret_access_key_secret_ref: SecretKeyRef,
+    /// Where the token of temporary credentials is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_token_secret_ref: Option<SecretKeyRef>,
+}
+
+/// Google Cloud DNS.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GoogleCloudDnsSpec {
+    /// Project of the managed zones.
+    #[schemars(schema_with = "schema::service_setting")]
+    pub project_id: String,
+    /// Name of the only managed zone to write; by default it is found by the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::service_setting")]
+    pub managed_zone: Option<String>,
+    /// E-mail of the service account to act as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::service_setting")]
+    pub impersonate_service_account: Option<String>,
+    /// Where the key file of a service account is, in JSON.
+    pub service_account_secret_ref: SecretKeyRef,
+}
+
+/// Azure DNS.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AzureDnsSpec {
+    /// Directory (tenant) id.
+    #[schemars(schema_with = "schema::service_setting")]
+    pub tenant_id: String,
+    /// Application (client) id.
+    #[schemars(schema_with = "schema::service_setting")]
+    pub client_id: String,
+    /// Subscription of the zones.
+    #[schemars(schema_with = "schema::service_setting")]
+    pub subscription_id: String,
+    /// Resource group of the zones.
+    #[schemars(schema_with = "schema::service_setting")]
+    pub resource_group: String,
+    /// public (default), china or usgovernment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::azure_environment")]
+    pub environment: Option<String>,
+    /// Where the secret of the application is.
+    pub client_secret_secret_ref: SecretKeyRef,
+}
+
+/// The HTTP API of a PowerDNS Authoritative Server.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PowerDnsSpec {
+    /// URL of the API server, such as https://pdns.example.org:8081.
+    #[schemars(schema_with = "schema::service_url")]
+    pub url: String,
+    /// The server; localhost by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::service_setting")]
+    pub server_id: Option<String>,
+    /// Where the api-key of pdns.conf is.
+    pub api_key_secret_ref: SecretKeyRef,
+}
+
+/// OVHcloud.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OvhSpec {
+    /// Which API: ovh-eu, ovh-us, ovh-ca, kimsufi-eu, kimsufi-ca, soyoustart-eu or soyoustart-ca.
+    #[schemars(schema_with = "schema::ovh_endpoint")]
+    pub endpoint: String,
+    /// Where the application key is.
+    pub application_key_secret_ref: SecretKeyRef,
+    /// Where the application secret is.
+    pub application_secret_secret_ref: SecretKeyRef,
+    /// Where the consumer key is.
+    pub consumer_key_secret_ref: SecretKeyRef,
+}
+
+/// Gandi LiveDNS.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GandiSpec {
+    /// Where the personal access token is.
+    pub personal_access_token_secret_ref: SecretKeyRef,
+}
+
+/// Any other service of the list in the documentation.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OtherServiceSpec {
+    /// Which service.
+    #[schemars(schema_with = "schema::service_name")]
+    pub name: String,
+    /// Its settings that are no secrets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::service_config")]
+    pub config: BTreeMap<String, String>,
+    /// The Secret with its credentials, each under its name.
+    pub credentials_secret_ref: SecretRef,
+}
+
+/// A Secret as a whole.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct SecretRef {
+    /// Name of the Secret. It must carry the label `mta-sts.dev/credentials: "true"`.
+    #[schemars(schema_with = "schema::object_name")]
+    pub name: String,
+}

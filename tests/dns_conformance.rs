@@ -1,0 +1,850 @@
+//! What every DNS provider has to do, held against every one that has something real to talk to,
+//! and against strict doubles of some that are somebody's cloud.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use mta_sts_operator::clock;
+use mta_sts_operator::dns::rfc2136::{self, Rfc2136};
+use mta_sts_operator::dns::service::{FindZone, Pace, Secret, Service, Settings, Values};
+use mta_sts_operator::dns::{
+    Change, DnsError, DnsErrorClass, DnsProvider, Provider, RecordSet, RecordType, RecordValue,
+    Swap, TsigAlgorithm, TsigKey, TsigSecret,
+};
+use mta_sts_operator::dns_services;
+use support::bind::{Bind, Key, Zone};
+use support::cloud::{Cloud, Fault, TOKEN};
+use support::knot::Knot;
+use support::moto::Moto;
+use support::netns;
+use support::powerdns::{API_KEY, PowerDns};
+
+const DEADLINE: Duration = Duration::from_secs(8);
+const ZONE: &str = "example.test";
+const INNER: &str = "inner.example.test";
+const KEY: Key = Key {
+    name: "operator",
+    algorithm: "hmac-sha256",
+    secret: "YSBjYW5hcnkgc2luZ3MgaW4gdGhlIGNvYWwgbWluZSE=",
+};
+
+/// A provider, and somebody else who writes to and reads from the same zone.
+struct Subject {
+    name: &'static str,
+    provider: Provider,
+    /// Of several writers at once exactly one is told that he has won.
+    atomic: bool,
+    /// The smallest TTL that it takes.
+    smallest_ttl: u32,
+    /// Writes TXT records as an administrator: presentation format, each string in quotes.
+    foreign: Box<dyn Fn(&str, &[&str])>,
+    /// What the world sees at a name: TXT as joined octets.
+    seen: Box<dyn Fn(&str, RecordType) -> BTreeSet<(String, u32)>>,
+}
+
+/// The suite. Each case has a name of its own within the zone.
+async fn conform(subject: &Subject) {
+    make_change_and_delete(subject).await;
+    what_is_not_as_expected_is_left_alone(subject).await;
+    a_ttl_alone_is_changed(subject).await;
+    unrelated_values_stay(subject).await;
+    nothing_is_done_twice(subject).await;
+    any_text_comes_back(subject).await;
+    an_alias_and_addresses_replace_each_other(subject).await;
+    of_writers_at_once_one_wins(subject).await;
+    zones_are_found_by_the_longest_suffix(subject).await;
+    println!("{} conforms", subject.name);
+}
+
+fn name(case: &str) -> String {
+    format!("_mta-sts.{case}.{ZONE}")
+}
+
+fn text(ttl: u32, text: &str) -> Option<RecordSet> {
+    texts(ttl, &[text])
+}
+
+fn texts(ttl: u32, texts: &[&str]) -> Option<RecordSet> {
+    Some(RecordSet {
+        ttl: Some(ttl),
+        values: texts.iter().map(|text| RecordValue::txt(text)).collect(),
+    })
+}
+
+impl Subject {
+    async fn swap(
+        &self,
+        name: &str,
+        expected: Option<RecordSet>,
+        desired: Option<RecordSet>,
+    ) -> Result<Swap, DnsError> {
+        let change = Change {
+            name: name.to_owned(),
+            record_type: RecordType::Txt,
+            expected,
+            desired,
+        };
+        self.provider
+            .compare_and_swap(ZONE, &[change], DEADLINE)
+            .await
+    }
+
+    async fn put(&self, name: &str, expected: Option<RecordSet>, desired: Option<RecordSet>) {
+        let swap = self.swap(name, expected, desired).await;
+        assert_eq!(swap.unwrap(), Swap::Done, "{}: {name}", self.name);
+    }
+
+    async fn read(&self, name: &str) -> Option<RecordSet> {
+        let read = self.provider.read(ZONE, name, RecordType::Txt, DEADLINE);
+        read.await.unwrap()
+    }
+
+    async fn values(&self, name: &str) -> BTreeSet<RecordValue> {
+        self.read(name)
+            .await
+            .map_or(BTreeSet::new(), |set| set.values)
+    }
+
+    fn shows(&self, name: &str) -> BTreeSet<String> {
+        let seen = (self.seen)(name, RecordType::Txt);
+        seen.into_iter().map(|(text, _)| text).collect()
+    }
+
+    fn ttl(&self) -> u32 {
+        300.max(self.smallest_ttl)
+    }
+}
+
+fn set(texts: &[&str]) -> BTreeSet<String> {
+    texts.iter().map(|&text| text.to_owned()).collect()
+}
+
+async fn make_change_and_delete(subject: &Subject) {
+    let (name, ttl) = (name("made"), subject.ttl());
+    assert_eq!(subject.read(&name).await, None, "{}", subject.name);
+    let (first, second) = (text(ttl, "v=STSv1; id=1;"), text(ttl, "v=STSv1; id=2;"));
+    subject.put(&name, None, first.clone()).await;
+    assert_eq!(
+        subject.shows(&name),
+        set(&["v=STSv1; id=1;"]),
+        "{}",
+        subject.name
+    );
+    let read = subject.read(&name).await;
+    assert_eq!(
+        read.as_ref().map(|set| &set.values),
+        first.as_ref().map(|set| &set.values)
+    );
+    assert!(read.as_ref().unwrap().ttl.is_none_or(|told| told == ttl));
+    subject.put(&name, read, second.clone()).await;
+    assert_eq!(
+        subject.shows(&name),
+        set(&["v=STSv1; id=2;"]),
+        "{}",
+        subject.name
+    );
+    let read = subject.read(&name).await;
+    subject.put(&name, read, None).await;
+    assert_eq!(subject.shows(&name), set(&[]), "{}", subject.name);
+    assert_eq!(subject.read(&name).await, None, "{}", subject.name);
+    // What is gone is no error.
+    subject.put(&name, None, None).await;
+}
+
+async fn what_is_not_as_expected_is_left_alone(subject: &Subject) {
+    let (name, ttl) = (name("foreign"), subject.ttl());
+    (subject.foreign)(&name, &["\"v=STSv1; id=foreign;\""]);
+    let there = set(&["v=STSv1; id=foreign;"]);
+    let ours = text(ttl, "v=STSv1; id=1;");
+    for (case, expected, desired) in [
+        ("nothing expected", None, ours.clone()),
+        (
+            "another value expected",
+            text(ttl, "v=STSv1; id=0;"),
+            ours.clone(),
+        ),
+        (
+            "more expected",
+            texts(ttl, &["v=STSv1; id=foreign;", "more"]),
+            ours.clone(),
+        ),
+        ("a delete of another value", ours.clone(), None),
+        ("a look alone", ours.clone(), ours.clone()),
+    ] {
+        let swap = subject.swap(&name, expected, desired).await;
+        assert_eq!(swap.unwrap(), Swap::Conflict, "{}: {case}", subject.name);
+        assert_eq!(subject.shows(&name), there, "{}: {case}", subject.name);
+    }
+}
+
+async fn a_ttl_alone_is_changed(subject: &Subject) {
+    let (name, ttl) = (name("ttl"), subject.ttl());
+    let value = "v=STSv1; id=1;";
+    subject.put(&name, None, text(ttl, value)).await;
+    let read = subject.read(&name).await;
+    subject.put(&name, read, text(ttl * 2, value)).await;
+    let seen = (subject.seen)(&name, RecordType::Txt);
+    assert_eq!(
+        seen,
+        BTreeSet::from([(value.to_owned(), ttl * 2)]),
+        "{}",
+        subject.name
+    );
+}
+
+async fn unrelated_values_stay(subject: &Subject) {
+    let (name, ttl) = (name("beside"), subject.ttl());
+    let others = [
+        "\"v=spf1 -all\"",
+        "\"say \\\"hi\\\"; back\\\\slash\"",
+        "\"one \" \"and two\"",
+    ];
+    (subject.foreign)(&name, &others);
+    let before = subject.shows(&name);
+    assert_eq!(before.len(), 3, "{}: {before:?}", subject.name);
+    let mut last = subject.read(&name).await;
+    for id in ["v=STSv1; id=1;", "v=STSv1; id=2;"] {
+        let mut desired = last.clone().unwrap();
+        desired.ttl = Some(ttl);
+        desired
+            .values
+            .retain(|value| !value.to_string().starts_with("v=STSv1"));
+        desired.values.insert(RecordValue::txt(id));
+        subject.put(&name, last, Some(desired)).await;
+        let mut expected = before.clone();
+        expected.insert(id.to_owned());
+        assert_eq!(subject.shows(&name), expected, "{}", subject.name);
+        last = subject.read(&name).await;
+    }
+    let mut desired = last.clone().unwrap();
+    desired.ttl = Some(ttl);
+    desired
+        .values
+        .retain(|value| !value.to_string().starts_with("v=STSv1"));
+    subject.put(&name, last, Some(desired)).await;
+    assert_eq!(
+        subject.shows(&name),
+        before,
+        "{}: only ours goes",
+        subject.name
+    );
+}
+
+async fn nothing_is_done_twice(subject: &Subject) {
+    let (name, ttl) = (name("twice"), subject.ttl());
+    let value = text(ttl, "v=STSv1; id=1;");
+    subject.put(&name, None, value.clone()).await;
+    let read = subject.read(&name).await;
+    subject.put(&name, read.clone(), read).await;
+    assert_eq!(
+        subject.shows(&name),
+        set(&["v=STSv1; id=1;"]),
+        "{}",
+        subject.name
+    );
+}
+
+async fn any_text_comes_back(subject: &Subject) {
+    let long = "0123456789".repeat(40);
+    for (case, written) in [
+        ("semicolons", "v=STSv1; id=1; x=y;"),
+        ("quotes", "say \"hi\""),
+        ("a backslash", "a\\b"),
+        ("both", "\\\"; \\"),
+        ("several strings", long.as_str()),
+        ("spaces", " a  b "),
+    ] {
+        let name = name(&format!("text-{}", case.replace(' ', "-")));
+        let desired = text(subject.ttl(), written);
+        subject.put(&name, None, desired.clone()).await;
+        assert_eq!(
+            subject.values(&name).await,
+            desired.unwrap().values,
+            "{}: {case}",
+            subject.name
+        );
+        assert_eq!(
+            subject.shows(&name),
+            set(&[written]),
+            "{}: {case}",
+            subject.name
+        );
+    }
+}
+
+async fn an_alias_and_addresses_replace_each_other(subject: &Subject) {
+    let name = format!("mta-sts.alias.{ZONE}");
+    let alias = RecordSet::one(
+        subject.ttl(),
+        RecordValue::Cname("front.example.net".to_owned()),
+    );
+    let address = RecordSet::one(subject.ttl(), RecordValue::A([192, 0, 2, 80].into()));
+    let change = |record_type, expected: Option<&RecordSet>, desired: Option<&RecordSet>| Change {
+        name: name.clone(),
+        record_type,
+        expected: expected.cloned(),
+        desired: desired.cloned(),
+    };
+    let steps = [
+        vec![change(RecordType::Cname, None, Some(&alias))],
+        vec![
+            change(RecordType::Cname, Some(&alias), None),
+            change(RecordType::A, None, Some(&address)),
+        ],
+        vec![
+            change(RecordType::Cname, None, Some(&alias)),
+            change(RecordType::A, Some(&address), None),
+        ],
+        vec![change(RecordType::Cname, Some(&alias), None)],
+    ];
+    let expected = [
+        ("front.example.net", ""),
+        ("", "192.0.2.80"),
+        ("front.example.net", ""),
+        ("", ""),
+    ];
+    for (step, (cname, a)) in steps.iter().zip(expected) {
+        let swap = subject
+            .provider
+            .compare_and_swap(ZONE, step, DEADLINE)
+            .await;
+        assert_eq!(swap.unwrap(), Swap::Done, "{}", subject.name);
+        let shown = |record_type| {
+            let seen = (subject.seen)(&name, record_type);
+            let values: Vec<String> = seen.into_iter().map(|(value, _)| value).collect();
+            values.join(" ")
+        };
+        assert_eq!(shown(RecordType::Cname), cname, "{}", subject.name);
+        // A server that follows aliases has no address of a foreign zone.
+        assert_eq!(shown(RecordType::A), a, "{}", subject.name);
+    }
+}
+
+async fn of_writers_at_once_one_wins(subject: &Subject) {
+    let name = name("race");
+    let ids: Vec<String> = (0..4).map(|n| format!("v=STSv1; id={n};")).collect();
+    let writers = ids
+        .iter()
+        .map(|id| subject.swap(&name, None, text(subject.ttl(), id)));
+    let results = futures::future::join_all(writers).await;
+    let won = results
+        .iter()
+        .filter(|r| matches!(r, Ok(Swap::Done)))
+        .count();
+    if subject.atomic {
+        assert_eq!(won, 1, "{}: {results:?}", subject.name);
+        assert_eq!(subject.shows(&name).len(), 1, "{}", subject.name);
+    }
+    // A weaker promise: whoever is told that he has won has seen his value there. The next look
+    // finds what is left, and mends it.
+    let read = subject.read(&name).await;
+    let last = text(subject.ttl(), "v=STSv1; id=last;");
+    subject.put(&name, read, last).await;
+    assert_eq!(
+        subject.shows(&name),
+        set(&["v=STSv1; id=last;"]),
+        "{}",
+        subject.name
+    );
+}
+
+async fn zones_are_found_by_the_longest_suffix(subject: &Subject) {
+    for (name, zone) in [
+        (format!("_mta-sts.{ZONE}"), ZONE),
+        (format!("_mta-sts.deep.below.{ZONE}"), ZONE),
+        (format!("_mta-sts.{INNER}"), INNER),
+        (format!("_mta-sts.deep.{INNER}"), INNER),
+    ] {
+        let found = subject.provider.zone_of(&name, DEADLINE).await;
+        assert_eq!(found.unwrap(), zone, "{}: {name}", subject.name);
+    }
+    let zones = [ZONE.to_owned(), INNER.to_owned()];
+    let seen = subject.provider.check(&zones, DEADLINE).await.unwrap();
+    assert_eq!(seen, zones, "{}", subject.name);
+}
+
+// --- The subjects.
+
+fn over_rfc2136(server: std::net::SocketAddr) -> Provider {
+    let settings = rfc2136::Settings {
+        server,
+        zone: None,
+        tsig: TsigKey {
+            name: KEY.name.to_owned(),
+            algorithm: TsigAlgorithm::HmacSha256,
+            secret: TsigSecret::from_base64(KEY.secret).unwrap(),
+        },
+        clock: clock::now,
+    };
+    Provider::Rfc2136(Rfc2136::new(settings).unwrap())
+}
+
+/// Zones by the longest suffix, as a walk finds them.
+struct Known;
+
+impl FindZone for Known {
+    fn zone_of<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<String, String>> {
+        let within = |zone: &&str| name == *zone || name.ends_with(&format!(".{zone}"));
+        let found = [INNER, ZONE].into_iter().find(within).map(str::to_owned);
+        Box::pin(async { found.ok_or_else(|| "no such zone".to_owned()) })
+    }
+}
+
+fn service(name: &str, config: &[(&str, &str)], secrets: &[(&str, &str)]) -> Provider {
+    let mut values = Values::default();
+    for (key, value) in config {
+        values.put(key, value);
+    }
+    for (key, value) in secrets {
+        values.put_secret(key, Secret::new(value));
+    }
+    let settings = Settings {
+        description: dns_services::Service::named(name).unwrap(),
+        values,
+        zones: Arc::new(Known),
+        pace: Arc::new(Pace::default()),
+    };
+    Provider::Service(Box::new(Service::new(settings).unwrap()))
+}
+
+/// What `dig` sees: TXT as joined text, names without the final dot.
+fn dig(
+    server: std::net::SocketAddr,
+    name: &str,
+    record_type: RecordType,
+) -> BTreeSet<(String, u32)> {
+    let output = Command::new("dig")
+        .args([
+            &format!("@{}", server.ip()),
+            "-p",
+            &server.port().to_string(),
+        ])
+        .args(["+noall", "+answer", "+norecurse", "+tries=3", "+time=2"])
+        .args([name, &record_type.to_string()])
+        .output()
+        .expect("dig (Debian: bind9-dnsutils)");
+    let text = String::from_utf8(output.stdout).unwrap();
+    // owner, TTL, class, type, and the rest of the line.
+    let of_type = text.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().take(4).collect();
+        let (ttl, kind) = (fields.get(1)?.parse().ok()?, *fields.get(3)?);
+        let end = kind.as_ptr() as usize - line.as_ptr() as usize + kind.len();
+        let content = line[end..].trim_start();
+        (kind == record_type.to_string()).then(|| (plain(content), ttl))
+    });
+    of_type.collect()
+}
+
+/// The joined text of a TXT in presentation format; anything else without its final dot.
+fn plain(content: &str) -> String {
+    if !content.starts_with('"') {
+        return content.trim_end_matches('.').to_owned();
+    }
+    let (mut text, mut inside, mut rest) = (String::new(), false, content.chars());
+    while let Some(c) = rest.next() {
+        match c {
+            '"' => inside = !inside,
+            '\\' => text.push(rest.next().unwrap()),
+            c if inside => text.push(c),
+            _ => {}
+        }
+    }
+    text
+}
+
+fn nsupdate(server: std::net::SocketAddr, name: &str, contents: &[&str]) {
+    use std::io::Write as _;
+    let mut lines = format!("server {} {}\nzone {ZONE}\n", server.ip(), server.port());
+    for content in contents {
+        lines += &format!("update add {name} 300 TXT {content}\n");
+    }
+    let mut child = Command::new("nsupdate")
+        .args([
+            "-y",
+            &format!("{}:{}:{}", KEY.algorithm, KEY.name, KEY.secret),
+        ])
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .expect("nsupdate (Debian: bind9-dnsutils)");
+    let mut stdin = child.stdin.take().unwrap();
+    stdin
+        .write_all(format!("{lines}send\n").as_bytes())
+        .unwrap();
+    drop(stdin);
+    assert!(child.wait().unwrap().success());
+}
+
+#[tokio::test]
+async fn bind_conforms() {
+    let zones = [Zone::dynamic(ZONE, ""), Zone::dynamic(INNER, "")];
+    let server = Bind::start(&zones, &[KEY]);
+    let address = server.address();
+    conform(&Subject {
+        name: "BIND",
+        provider: over_rfc2136(address),
+        atomic: true,
+        smallest_ttl: 0,
+        foreign: Box::new(move |name, contents| nsupdate(address, name, contents)),
+        seen: Box::new(move |name, kind| dig(address, name, kind)),
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn knot_conforms() {
+    let server = Knot::start(&[ZONE, INNER], KEY);
+    let address = server.address();
+    conform(&Subject {
+        name: "Knot",
+        provider: over_rfc2136(address),
+        atomic: true,
+        smallest_ttl: 0,
+        foreign: Box::new(move |name, contents| nsupdate(address, name, contents)),
+        seen: Box::new(move |name, kind| dig(address, name, kind)),
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn powerdns_conforms_by_dynamic_updates() {
+    let server = PowerDns::start(&[ZONE, INNER], KEY);
+    let address = server.address();
+    conform(&Subject {
+        name: "PowerDNS (RFC 2136)",
+        provider: over_rfc2136(address),
+        // It looks at prerequisites before it begins a transaction.
+        atomic: false,
+        smallest_ttl: 0,
+        foreign: Box::new(move |name, contents| nsupdate(address, name, contents)),
+        seen: Box::new(move |name, kind| dig(address, name, kind)),
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn powerdns_conforms_by_its_api() {
+    let server = PowerDns::start(&[ZONE, INNER], KEY);
+    let address = server.address();
+    conform(&Subject {
+        name: "PowerDNS (HTTP API)",
+        provider: service(
+            "powerdns",
+            &[("url", &server.url())],
+            &[("apiKey", API_KEY)],
+        ),
+        atomic: false,
+        smallest_ttl: 0,
+        foreign: Box::new(move |name, contents| server.replace(ZONE, name, "TXT", "300", contents)),
+        seen: Box::new(move |name, kind| dig(address, name, kind)),
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_text_that_is_no_ascii_is_kept_as_it_is() {
+    let server = PowerDns::start(&[ZONE, INNER], KEY);
+    let provider = service(
+        "powerdns",
+        &[("url", &server.url())],
+        &[("apiKey", API_KEY)],
+    );
+    let name = name("octets");
+    server.replace(ZONE, &name, "TXT", "300", &["\"caf\\195\\169 \\000\""]);
+    let raw = || {
+        let output = Command::new("dig")
+            .args([
+                &format!("@{}", server.address().ip()),
+                "-p",
+                &server.address().port().to_string(),
+            ])
+            .args(["+short", &name, "TXT"])
+            .output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    let before = raw();
+    let read = provider
+        .read(ZONE, &name, RecordType::Txt, DEADLINE)
+        .await
+        .unwrap();
+    let mut desired = read.clone().unwrap();
+    desired.ttl = Some(300);
+    desired.values.insert(RecordValue::txt("v=STSv1; id=1;"));
+    let change = Change {
+        name: name.clone(),
+        record_type: RecordType::Txt,
+        expected: read,
+        desired: Some(desired),
+    };
+    let swap = provider.compare_and_swap(ZONE, &[change], DEADLINE).await;
+    assert_eq!(swap.unwrap(), Swap::Done);
+    let after = raw();
+    assert!(after.contains("v=STSv1; id=1;"), "{after}");
+    assert!(after.contains(before.trim()), "{before} became {after}");
+}
+
+#[tokio::test]
+async fn route53_conforms() {
+    let server = Moto::start();
+    for zone in [ZONE, INNER] {
+        server.create_zone(zone);
+    }
+    // Nothing answers DNS there: what the API lists is what the world would see.
+    let moto = Arc::new(server);
+    let (writer, reader) = (Arc::clone(&moto), Arc::clone(&moto));
+    conform(&Subject {
+        name: "Amazon Route 53 (moto)",
+        provider: service(
+            "route53",
+            // Its list of zones lacks a field that Amazon's always has.
+            &[
+                ("endpoint", &moto.url()),
+                ("hostedZoneId", &moto.zone(ZONE)),
+            ],
+            &[("accessKeyId", "AKIAEXAMPLE"), ("secretAccessKey", TOKEN)],
+        ),
+        atomic: false,
+        smallest_ttl: 0,
+        foreign: Box::new(move |name, contents| writer.upsert(ZONE, name, "TXT", contents)),
+        seen: Box::new(move |name, kind| {
+            let found = reader.records(ZONE, name, &kind.to_string());
+            found
+                .into_iter()
+                .map(|(content, ttl)| (plain(&content), ttl))
+                .collect()
+        }),
+    })
+    .await;
+}
+
+/// A service of the cloud's, with what its double stores.
+fn in_the_cloud(cloud: &Cloud, service_name: &'static str, smallest_ttl: u32) -> Subject {
+    let (writer, reader) = (cloud.clone(), cloud.clone());
+    // Where a TXT is stored as plain text, it comes and goes as such.
+    let is_plain = service_name == "digitalocean";
+    Subject {
+        name: service_name,
+        provider: service(service_name, &[], &[("apiToken", TOKEN)]),
+        atomic: false,
+        smallest_ttl,
+        foreign: Box::new(move |name, contents| {
+            for content in contents {
+                let stored = match is_plain {
+                    true => plain(content),
+                    false => (*content).to_owned(),
+                };
+                writer
+                    .store()
+                    .put(ZONE, name, "TXT", &stored, smallest_ttl.max(300));
+            }
+        }),
+        seen: Box::new(move |name, kind| {
+            let stored = reader.store().at(name, &kind.to_string());
+            let shown = |content: String| match is_plain {
+                true => content.trim_end_matches('.').to_owned(),
+                false => plain(&content),
+            };
+            stored
+                .into_iter()
+                .map(|(content, ttl)| (shown(content), ttl))
+                .collect()
+        }),
+    }
+}
+
+const SERVICES: [(&str, u32); 3] = [("cloudflare", 60), ("digitalocean", 30), ("desec", 3600)];
+
+#[tokio::test]
+async fn services_of_the_cloud_conform() {
+    if !netns::inside() {
+        return netns::run("services_of_the_cloud_conform", &[]).await;
+    }
+    let cloud = Cloud::start(&[ZONE, INNER]).await;
+    for (name, smallest_ttl) in SERVICES {
+        cloud.empty();
+        conform(&in_the_cloud(&cloud, name, smallest_ttl)).await;
+    }
+}
+
+#[tokio::test]
+async fn trouble_of_a_service_is_told_without_the_token_and_heals() {
+    if !netns::inside() {
+        return netns::run(
+            "trouble_of_a_service_is_told_without_the_token_and_heals",
+            &[],
+        )
+        .await;
+    }
+    let cloud = Cloud::start(&[ZONE, INNER]).await;
+    let html = "<html><body>Bad gateway</body></html>".to_owned();
+    let echo = format!("{{\"error\": \"token {TOKEN} is bad\"}}");
+    let elsewhere = vec![("location", "https://desec.io/elsewhere".to_owned())];
+    for (service_name, smallest_ttl) in SERVICES {
+        let cases = [
+            (
+                "too many requests",
+                Fault::Answer(429, vec![("retry-after", "3600".to_owned())], String::new()),
+                DnsErrorClass::Retry,
+            ),
+            (
+                "a bad gateway",
+                Fault::Answer(502, Vec::new(), html.clone()),
+                DnsErrorClass::Retry,
+            ),
+            (
+                "HTML as if all were well",
+                Fault::Answer(200, Vec::new(), html.clone()),
+                DnsErrorClass::Retry,
+            ),
+            (
+                "a redirect",
+                Fault::Answer(302, elsewhere.clone(), String::new()),
+                DnsErrorClass::Retry,
+            ),
+            (
+                "the token in the answer",
+                Fault::Answer(400, Vec::new(), echo.clone()),
+                DnsErrorClass::Stalled,
+            ),
+            (
+                "forbidden",
+                Fault::Answer(403, Vec::new(), echo.clone()),
+                DnsErrorClass::Stalled,
+            ),
+            ("silence", Fault::Silence, DnsErrorClass::Retry),
+        ];
+        for (case, fault, class) in cases {
+            cloud.empty();
+            let subject = in_the_cloud(&cloud, service_name, smallest_ttl);
+            let name = name("trouble");
+            (subject.foreign)(&name, &["\"v=STSv1; id=foreign;\""]);
+            cloud.store().faults(std::iter::repeat_n(fault, 20));
+            let begun = Instant::now();
+            let short = Duration::from_secs(2);
+            let read = subject
+                .provider
+                .read(ZONE, &name, RecordType::Txt, short)
+                .await;
+            assert!(begun.elapsed() < 2 * short, "{service_name}: {case}");
+            let error = read
+                .err()
+                .unwrap_or_else(|| panic!("{service_name}: {case}"));
+            let told = format!("{error} {error:?}");
+            assert_eq!(error.class(), class, "{service_name}: {case}: {told}");
+            assert!(!told.contains(TOKEN), "{service_name}: {case}: {told}");
+            // Nothing is taken for gone, and nothing is written.
+            cloud.store().faults([]);
+            assert_eq!(subject.shows(&name).len(), 1, "{service_name}: {case}");
+            assert!(
+                cloud.store().log.iter().all(|line| line.starts_with("GET")),
+                "{service_name}: {case}"
+            );
+            assert!(cloud.store().strayed.is_empty(), "{service_name}: {case}");
+            let healed = in_the_cloud(&cloud, service_name, smallest_ttl);
+            assert_eq!(
+                healed.values(&name).await.len(),
+                1,
+                "{service_name}: {case}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_told_as_such() {
+    if !netns::inside() {
+        return netns::run("a_revoked_token_is_told_as_such", &[]).await;
+    }
+    let cloud = Cloud::start(&[ZONE, INNER]).await;
+    for (service_name, smallest_ttl) in SERVICES {
+        cloud.empty();
+        let subject = in_the_cloud(&cloud, service_name, smallest_ttl);
+        let name = name("revoked");
+        subject
+            .put(&name, None, text(subject.ttl(), "v=STSv1; id=1;"))
+            .await;
+        let read = subject.read(&name).await;
+        cloud.store().revoke();
+        let swap = subject
+            .swap(&name, read, text(subject.ttl(), "v=STSv1; id=2;"))
+            .await;
+        let error = swap.unwrap_err();
+        assert_eq!(
+            error.class(),
+            DnsErrorClass::Stalled,
+            "{service_name}: {error}"
+        );
+        assert!(
+            ["service_unauthorized", "service_forbidden"].contains(&error.label()),
+            "{service_name}: {error}"
+        );
+        assert!(!format!("{error} {error:?}").contains(TOKEN));
+        assert_eq!(
+            subject.shows(&name),
+            set(&["v=STSv1; id=1;"]),
+            "{service_name}"
+        );
+        cloud.store().restore();
+        assert_eq!(subject.values(&name).await.len(), 1, "{service_name}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_shows_a_change_later_is_waited_for() {
+    if !netns::inside() {
+        return netns::run("a_service_that_shows_a_change_later_is_waited_for", &[]).await;
+    }
+    let cloud = Cloud::start(&[ZONE, INNER]).await;
+    for (service_name, smallest_ttl) in SERVICES {
+        cloud.empty();
+        let subject = in_the_cloud(&cloud, service_name, smallest_ttl);
+        let name = name("lag");
+        cloud
+            .store()
+            .faults([Fault::Lag(Duration::from_millis(700))]);
+        subject
+            .put(&name, None, text(subject.ttl(), "v=STSv1; id=1;"))
+            .await;
+        let read = subject.read(&name).await;
+        subject
+            .put(&name, read, text(subject.ttl(), "v=STSv1; id=2;"))
+            .await;
+        assert_eq!(subject.values(&name).await.len(), 1, "{service_name}");
+    }
+}
+
+#[tokio::test]
+async fn records_on_a_later_page_are_found() {
+    if !netns::inside() {
+        return netns::run("records_on_a_later_page_are_found", &[]).await;
+    }
+    let cloud = Cloud::start(&[ZONE, INNER]).await;
+    let subject = in_the_cloud(&cloud, "digitalocean", 30);
+    let name = name("pages");
+    for n in 0..199 {
+        cloud
+            .store()
+            .put(ZONE, &name, "TXT", &format!("other {n}"), 300);
+    }
+    cloud.store().put(ZONE, &name, "TXT", "v=STSv1; id=1;", 300);
+    assert_eq!(subject.values(&name).await.len(), 200);
+    cloud
+        .store()
+        .put(ZONE, &name, "TXT", "one more than is taken in", 300);
+    let read = subject
+        .provider
+        .read(ZONE, &name, RecordType::Txt, DEADLINE)
+        .await;
+    assert_eq!(read.unwrap_err().label(), "service_too_many");
+}
