@@ -29,6 +29,20 @@ pub struct Service {
     pub credentials: &'static [Key],
 }
 
+/// The APIs of OVHcloud.
+pub const OVH_ENDPOINTS: &[&str] = &[
+    "ovh-eu",
+    "ovh-us",
+    "ovh-ca",
+    "kimsufi-eu",
+    "kimsufi-ca",
+    "soyoustart-eu",
+    "soyoustart-ca",
+];
+
+/// The clouds of Azure.
+pub const AZURE_ENVIRONMENTS: &[&str] = &["public", "china", "usgovernment"];
+
 const fn need(name: &'static str, meaning: &'static str) -> Key {
     Key {
         name,
@@ -281,6 +295,16 @@ impl Service {
     /// The service whose own field of the spec this is.
     pub fn of_block(block: &str) -> Option<&'static Self> {
         SERVICES.iter().find(|service| service.block == Some(block))
+    }
+
+    /// The words that a setting may be, where it is no free text.
+    pub fn choices(&self, setting: &str) -> Option<&'static [&'static str]> {
+        match (self.name, setting) {
+            ("ovh", "endpoint") => Some(OVH_ENDPOINTS),
+            ("azure-dns", "environment") => Some(AZURE_ENVIRONMENTS),
+            (_, "skipDeploy" | "sandbox" | "globalKey") => Some(&["true", "false"]),
+            _ => None,
+        }
     }
 
     /// Whether its settings say which host is spoken to. A tenant may then send what he likes to

@@ -30,6 +30,7 @@ use mta_sts_operator::cli::status::StatusArgs;
 use mta_sts_operator::cli::uninstall::UninstallArgs;
 use mta_sts_operator::config::ControllerArgs;
 use mta_sts_operator::controller::metrics;
+use mta_sts_operator::dns_services::{Key, SERVICES};
 use mta_sts_operator::protocol::{Domain, PolicyId, Sha256Digest};
 use mta_sts_operator::serve::ServeArgs;
 use support::kube::ApiServer;
@@ -86,6 +87,36 @@ fn every_metric_of_the_controller_is_on_its_page() {
         let _ = writeln!(table, "| `{name}` | {kind} | {help} |");
     }
     hold("docs/metrics.md", "metrics", &table);
+}
+
+#[test]
+fn every_dns_service_is_on_the_page() {
+    let mut table =
+        "| `name` | service | `config` | keys of the Secret |\n|---|---|---|---|\n".to_owned();
+    let keys = |keys: &[Key]| {
+        let told = keys.iter().map(|key| match key.required {
+            true => format!("`{}`: {}", key.name, key.meaning),
+            false => format!("optional `{}`: {}", key.name, key.meaning),
+        });
+        told.collect::<Vec<_>>().join("; ")
+    };
+    for service in SERVICES {
+        if let Some(block) = service.block {
+            let page = read(&format!("docs/providers/{}.md", service.name));
+            let said = format!("# Provider `{block}`: ");
+            assert!(page.starts_with(&said), "{}", service.name);
+            for key in service.config.iter().filter(|key| key.required) {
+                assert!(page.contains(key.name), "{}: {}", service.name, key.name);
+            }
+        }
+        let (config, credentials) = (keys(service.config), keys(service.credentials));
+        let _ = writeln!(
+            table,
+            "| `{}` | {} | {config} | {credentials} |",
+            service.name, service.title
+        );
+    }
+    hold("docs/providers/README.md", "services", &table);
 }
 
 #[tokio::test]

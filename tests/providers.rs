@@ -195,7 +195,7 @@ fn secrets() -> Vec<Case> {
         secret_is(
             "secret-key-missing",
             Some((true, json!({"other": KEY.secret}))),
-            "has no key \"key\": correct tsig.secretRef.key",
+            "has no key \"key\": correct the key in the reference to it",
         ),
         secret_is(
             "secret-no-base64",

@@ -518,11 +518,62 @@ fn providers() -> Vec<Case> {
     let server = |name, server: &str| rfc2136(name, json!({"server": server}), SERVER);
     let tsig = |name, fields: Value, says| rfc2136(name, json!({"tsig": fields}), says);
     let zone = |name, zone: &str| case(name, spec(json!({"zones": [zone]})), ZONE);
+    const ONE: &str = "write exactly one of rfc2136, cloudflare, route53";
+    const URL: &str = "write an https URL with host, port and path only";
+    let secret = || json!({"name": "credentials", "key": "key"});
+    let service = |name, fields: Value, says| {
+        let mut full = json!({"rfc2136": null});
+        merge_all(&mut full, fields);
+        case(name, spec(full), says)
+    };
     vec![
+        case("no service", spec(json!({"rfc2136": null})), ONE),
         case(
-            "no service",
-            spec(json!({"rfc2136": null})),
-            "spec.rfc2136: Required value",
+            "two services",
+            spec(json!({"cloudflare": {"apiTokenSecretRef": {"name": "a", "key": "b"}}})),
+            ONE,
+        ),
+        service(
+            "no token",
+            json!({"cloudflare": {}}),
+            "spec.cloudflare.apiTokenSecretRef: Required value",
+        ),
+        service(
+            "a URL without a scheme",
+            json!({"powerdns": {"url": "pdns.example.org", "apiKeySecretRef": secret()}}),
+            URL,
+        ),
+        service(
+            "a URL with a password",
+            json!({"powerdns": {"url": "https://a:b@pdns.example.org", "apiKeySecretRef": secret()}}),
+            URL,
+        ),
+        service(
+            "a URL with LF",
+            json!({"powerdns": {"url": "https://pdns.example.org\n", "apiKeySecretRef": secret()}}),
+            URL,
+        ),
+        service(
+            "an unknown endpoint",
+            json!({"ovh": {"endpoint": "ovh-xx", "applicationKeySecretRef": secret(),
+            "applicationSecretSecretRef": secret(), "consumerKeySecretRef": secret()}}),
+            "supported values: \"ovh-eu\"",
+        ),
+        service(
+            "an unknown service",
+            json!({"service": {"name": "nobody", "credentialsSecretRef": {"name": "a"}}}),
+            "supported values: \"alidns\"",
+        ),
+        service(
+            "a setting with LF",
+            json!({"service": {"name": "dnsimple", "config": {"accountId": "1\n2"},
+            "credentialsSecretRef": {"name": "a"}}}),
+            "write printable ASCII",
+        ),
+        service(
+            "a key that is a secret",
+            json!({"hetzner": {"apiTokenSecretRef": {"name": "a", "key": "a b"}}}),
+            "write the name of a key",
         ),
         rfc2136(
             "no server",
@@ -618,6 +669,11 @@ fn providers() -> Vec<Case> {
             "must have at most 100 items",
         ),
     ]
+}
+
+fn merge_all(into: &mut Value, from: Value) {
+    let from = from.as_object().unwrap().clone();
+    into.as_object_mut().unwrap().extend(from);
 }
 
 fn cluster_providers() -> Vec<Case> {

@@ -6,7 +6,7 @@ use schemars::{JsonSchema as _, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 use super::GatewayParentRef;
-use crate::dns_services::SERVICES;
+use crate::dns_services::{AZURE_ENVIRONMENTS, OVH_ENDPOINTS, SERVICES};
 use crate::limits::{
     GATEWAY_PARENTS, POLICY_HOST_ADDRESSES, PROVIDER_ZONES, SERVICE_SETTING_BYTES,
     SPEC_ANNOTATION_BYTES, SPEC_LIST_COUNT, SPEC_MX_COUNT,
@@ -297,14 +297,12 @@ pub(super) fn service_url(_: &mut SchemaGenerator) -> Schema {
 
 /// `spec.azureDns.environment`
 pub(super) fn azure_environment(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "enum": ["public", "china", "usgovernment"]})
+    json_schema!({"type": "string", "enum": AZURE_ENVIRONMENTS})
 }
 
 /// `spec.ovh.endpoint`
 pub(super) fn ovh_endpoint(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "enum": [
-        "ovh-eu", "ovh-us", "ovh-ca", "kimsufi-eu", "kimsufi-ca", "soyoustart-eu", "soyoustart-ca",
-    ]})
+    json_schema!({"type": "string", "enum": OVH_ENDPOINTS})
 }
 
 /// `spec.service.name`

@@ -130,6 +130,10 @@ fn setting(subject: &str, service: &Service, key: &Key, value: &str) -> Option<F
         let remedy = format!("write {} in printable ASCII", key.meaning);
         return text(subject, value, false, &remedy);
     }
+    if let Some(choices) = service.choices(key.name) {
+        let remedy = format!("write {}", choices.join(" or "));
+        return text(subject, value, choices.contains(&value), &remedy);
+    }
     let is_url = matches!(key.name, "url" | "endpoint") && service.has_own_host();
     let remedy =
         "write an https URL with host, port and path only, such as https://pdns.example.org:8081";

@@ -100,7 +100,11 @@ impl Service {
             })?;
         let mut task = AbortOnDrop(tokio::spawn(call));
         match timeout_at(until, &mut task.0).await {
-            Err(_) => Err(timeout()),
+            Err(_) => {
+                // The crate waits by itself where it is asked for patience.
+                self.pace.rest();
+                Err(timeout())
+            }
             Ok(Err(_)) => Err(DnsError::ServiceGarbled { service }),
             Ok(Ok(Ok(value))) => Ok(value),
             Ok(Ok(Err(error))) => {
