@@ -112,3 +112,4 @@ parts:
 	@tools/chart/schemas.sh
 	@tools/peers.sh
 	@tools/contour.sh
+	@tools/external-dns.sh

@@ -168,6 +168,10 @@ pub const SERVICE_LONGEST_REST: Duration = Duration::from_secs(300);
 /// Records of one name and type that are taken in from a DNS service.
 pub const SERVICE_RECORDS: usize = 200;
 
+/// Longest answer of a webhook in bytes: it lists all records that it has, and ten thousand of
+/// them take about two million.
+pub const WEBHOOK_BYTES: usize = 8 * 1024 * 1024;
+
 /// Characters of what a DNS service says about an error that are told on.
 pub const SERVICE_WORDS: usize = 300;
 

@@ -19,6 +19,7 @@ use futures::future::BoxFuture;
 use mta_sts_operator::clock;
 use mta_sts_operator::dns::rfc2136::{self, Rfc2136};
 use mta_sts_operator::dns::service::{FindZone, Pace, Secret, Service, Settings, Values};
+use mta_sts_operator::dns::webhook::{self, Webhook};
 use mta_sts_operator::dns::{
     Change, DnsError, DnsErrorClass, DnsProvider, Provider, RecordSet, RecordType, RecordValue,
     Swap, TsigAlgorithm, TsigKey, TsigSecret,
@@ -26,6 +27,7 @@ use mta_sts_operator::dns::{
 use mta_sts_operator::dns_services;
 use support::bind::{Bind, Key, Zone};
 use support::cloud::{Cloud, Fault, TOKEN};
+use support::external_dns::ExternalDns;
 use support::knot::Knot;
 use support::moto::Moto;
 use support::netns;
@@ -626,6 +628,129 @@ async fn route53_conforms() {
         }),
     })
     .await;
+}
+
+fn webhook(address: std::net::SocketAddr) -> Webhook {
+    Webhook::new(webhook::Settings {
+        tls: None,
+        authority: address.to_string(),
+        address,
+        path: String::new(),
+        zones: Arc::new(Known),
+    })
+}
+
+#[tokio::test]
+async fn a_webhook_of_external_dns_conforms() {
+    if !netns::inside() {
+        ExternalDns::build();
+        return netns::run("a_webhook_of_external_dns_conforms", &[]).await;
+    }
+    let server = Arc::new(ExternalDns::start(&[ZONE, INNER]));
+    let (writer, reader) = (Arc::clone(&server), Arc::clone(&server));
+    conform(&Subject {
+        name: "a webhook (external-dns in memory)",
+        provider: Provider::Webhook(webhook(ExternalDns::address())),
+        atomic: false,
+        smallest_ttl: 0,
+        foreign: Box::new(move |name, contents| writer.create(name, "TXT", contents)),
+        seen: Box::new(move |name, kind| {
+            let found = reader.records(name, &kind.to_string());
+            found
+                .into_iter()
+                .map(|(target, ttl)| (plain(&target), ttl))
+                .collect()
+        }),
+    })
+    .await;
+}
+
+/// Answers every request alike.
+async fn answering(answer: &'static [u8], without_end: bool) -> std::net::SocketAddr {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).await;
+                let _ = stream.write_all(answer).await;
+                while without_end && stream.write_all(&[b' '; 16 * 1024]).await.is_ok() {}
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn trouble_of_a_webhook_is_told_and_nothing_is_taken_for_gone() {
+    let change = || Change {
+        name: name("trouble"),
+        record_type: RecordType::Txt,
+        expected: None,
+        desired: text(300, "v=STSv1; id=1;"),
+    };
+    for (case, answer, without_end, label) in [
+        (
+            "no HTTP",
+            &b"SSH-2.0-OpenSSH_9.2\r\n"[..],
+            false,
+            "service_unreachable",
+        ),
+        (
+            "HTML",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>",
+            false,
+            "service_garbled",
+        ),
+        (
+            "too many requests",
+            b"HTTP/1.1 429 Slow\r\nContent-Length: 0\r\n\r\n",
+            false,
+            "service_busy",
+        ),
+        (
+            "a redirect",
+            b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1/\r\nContent-Length: 0\r\n\r\n",
+            false,
+            "service_failed",
+        ),
+        (
+            "an error",
+            b"HTTP/1.1 500 Oops\r\nContent-Length: 9\r\n\r\n\x1b[31mred\n",
+            false,
+            "service_failed",
+        ),
+        (
+            "a body without end",
+            b"HTTP/1.1 200 OK\r\n\r\n[",
+            true,
+            "service_garbled",
+        ),
+        (
+            "headers without end",
+            b"HTTP/1.1 200 OK\r\nX: ",
+            true,
+            "service_unreachable",
+        ),
+        ("silence", b"", false, "service_unreachable"),
+    ] {
+        let provider = webhook(answering(answer, without_end).await);
+        let zones = ["*".to_owned()];
+        let read = provider
+            .read(ZONE, &name("trouble"), RecordType::Txt, DEADLINE)
+            .await;
+        let swap = provider.compare_and_swap(ZONE, &[change()], DEADLINE).await;
+        for error in [
+            read.unwrap_err(),
+            swap.unwrap_err(),
+            provider.check(&zones, DEADLINE).await.unwrap_err(),
+        ] {
+            assert_eq!(error.label(), label, "{case}: {error}");
+            assert!(!error.to_string().contains('\x1b'), "{case}: {error:?}");
+        }
+    }
 }
 
 /// A service of the cloud's, with what its double stores.

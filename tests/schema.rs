@@ -325,11 +325,50 @@ fn hosting() -> Vec<Case> {
             says,
         )
     };
+    let gateway = |name, parents: Value, says| {
+        let hosting = json!({"ingress": null, "gateway": {"parentRefs": parents}});
+        case(name, spec(json!({"hosting": hosting})), says)
+    };
     vec![
         case(
             "hosting both ways",
             spec(json!({"hosting": {"external": {}}})),
             "write one of ingress, gateway and external, not several",
+        ),
+        gateway("no Gateway", json!([]), "should have at least 1 items"),
+        gateway(
+            "a Gateway without its namespace",
+            json!([{"name": "edge"}]),
+            "parentRefs[0].namespace: Required value",
+        ),
+        gateway(
+            "a Gateway twice",
+            json!([{"namespace": "edge", "name": "edge"}, {"name": "edge", "namespace": "edge"}]),
+            "write each Gateway once",
+        ),
+        gateway(
+            "too many Gateways",
+            json!(
+                (0..5)
+                    .map(|n| json!({"namespace": "edge", "name": format!("edge-{n}")}))
+                    .collect::<Vec<_>>()
+            ),
+            "must have at most 4 items",
+        ),
+        gateway(
+            "a Gateway with LF",
+            json!([{"namespace": "edge", "name": "edge\n"}]),
+            "write the name of an object",
+        ),
+        gateway(
+            "a listener of no name",
+            json!([{"namespace": "edge", "name": "edge", "sectionName": "Https"}]),
+            "write the name of an object",
+        ),
+        gateway(
+            "port 0",
+            json!([{"namespace": "edge", "name": "edge", "port": 0}]),
+            "write a port from 1 to 65535",
         ),
         address("address of no form", json!({}), ADDRESS),
         address(
@@ -532,6 +571,11 @@ fn providers() -> Vec<Case> {
             "two services",
             spec(json!({"cloudflare": {"apiTokenSecretRef": {"name": "a", "key": "b"}}})),
             ONE,
+        ),
+        service(
+            "a webhook without a scheme",
+            json!({"webhook": {"url": "webhook:8888"}}),
+            URL,
         ),
         service(
             "no token",

@@ -47,12 +47,15 @@ pub struct DnsServiceSpec {
     /// Any other service of the list in the documentation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<OtherServiceSpec>,
+    /// A webhook provider of external-dns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<WebhookSpec>,
 }
 
 /// The rule that exactly one service is named.
-pub(super) const ONE_SERVICE: &str = "[has(self.rfc2136), has(self.cloudflare), has(self.route53), has(self.googleCloudDns), has(self.azureDns), has(self.powerdns), has(self.digitalOcean), has(self.hetzner), has(self.deSec), has(self.ovh), has(self.gandi), has(self.service)].filter(x, x).size() == 1";
+pub(super) const ONE_SERVICE: &str = "[has(self.rfc2136), has(self.cloudflare), has(self.route53), has(self.googleCloudDns), has(self.azureDns), has(self.powerdns), has(self.digitalOcean), has(self.hetzner), has(self.deSec), has(self.ovh), has(self.gandi), has(self.service), has(self.webhook)].filter(x, x).size() == 1";
 /// What it says.
-pub(super) const ONE_SERVICE_SAYS: &str = "write exactly one of rfc2136, cloudflare, route53, googleCloudDns, azureDns, powerdns, digitalOcean, hetzner, deSec, ovh, gandi and service";
+pub(super) const ONE_SERVICE_SAYS: &str = "write exactly one of rfc2136, cloudflare, route53, googleCloudDns, azureDns, powerdns, digitalOcean, hetzner, deSec, ovh, gandi, service and webhook";
 
 /// A service that takes one API token.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
@@ -181,6 +184,14 @@ pub struct OtherServiceSpec {
     pub config: BTreeMap<String, String>,
     /// The Secret with its credentials, each under its name.
     pub credentials_secret_ref: SecretRef,
+}
+
+/// A webhook provider of external-dns.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct WebhookSpec {
+    /// Its URL, such as http://webhook.dns.svc:8888.
+    #[schemars(schema_with = "schema::service_url")]
+    pub url: String,
 }
 
 /// A Secret as a whole.

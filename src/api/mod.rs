@@ -21,7 +21,7 @@ pub use dns_provider::{
 };
 pub use dns_service::{
     ApiTokenSpec, AzureDnsSpec, DnsServiceSpec, GandiSpec, GoogleCloudDnsSpec, OtherServiceSpec,
-    OvhSpec, PowerDnsSpec, Route53Spec, SecretRef,
+    OvhSpec, PowerDnsSpec, Route53Spec, SecretRef, WebhookSpec,
 };
 pub use mta_sts_policy::{
     AddressSpec, CacheStatus, DnsSpec, DnsStatus, FindingStatus, GatewayHostingSpec,

@@ -61,6 +61,9 @@ pub(super) async fn open(context: &Context, access: &Access) -> Result<Opened, P
         (None, Some(spec)) => {
             Provider::Service(Box::new(service::open(context, access, spec).await?))
         }
+        (None, None) if access.spec.webhook.is_some() => {
+            Provider::Webhook(service::open_webhook(context, access).await?)
+        }
         // Refused before anybody comes here: a spec that names no service, or several.
         _ => return Err(ProviderError::NoService),
     };
@@ -75,7 +78,7 @@ async fn open_rfc2136(
     access: &Access,
     spec: &Rfc2136Spec,
 ) -> Result<Rfc2136, ProviderError> {
-    let server = resolve_server(context, access, &spec.server).await?;
+    let server = chosen_address(context, access, &spec.server, 53).await?;
     let secret = tsig_secret(context, access, &spec.tsig.secret_ref).await?;
     let tsig = TsigKey {
         name: spec.tsig.key_name.clone(),
@@ -94,16 +97,18 @@ async fn open_rfc2136(
     })?)
 }
 
-/// The server's address: looked up once for each use, and the checked address is what is dialled.
-async fn resolve_server(
+/// The address of a server that its owner has chosen: a tenant may choose a public one only. It is
+/// looked up once for each use, and the checked address is what is dialled.
+pub(super) async fn chosen_address(
     context: &Context,
     access: &Access,
     server: &str,
+    default_port: u16,
 ) -> Result<SocketAddr, ProviderError> {
     let of_tenant = access.key.namespace.is_some() && !context.settings.allow_private_providers;
     match of_tenant {
-        true => public_address(context, server, 53).await,
-        false => look_up(server, 53).await,
+        true => public_address(context, server, default_port).await,
+        false => look_up(server, default_port).await,
     }
 }
 
@@ -280,14 +285,14 @@ impl View {
     /// What the service makes of a TTL.
     pub(super) fn ttl(&self, wanted: u32) -> u32 {
         match &self.opened.provider {
-            Provider::Rfc2136(_) => wanted,
+            Provider::Rfc2136(_) | Provider::Webhook(_) => wanted,
             Provider::Service(service) => service.ttl(wanted),
         }
     }
 
-    /// Whether the service tells the TTL of what stands there.
-    pub(super) fn tells_ttl(&self) -> bool {
-        matches!(self.opened.provider, Provider::Rfc2136(_))
+    /// Whether there is a TXT record set whose TTL the service does not tell.
+    pub(super) fn ttl_untold(&self) -> bool {
+        self.txt.as_ref().is_some_and(|set| set.ttl.is_none())
     }
 
     /// Brings the TXT record set to announce `id`, or nothing. Everything in it that is no

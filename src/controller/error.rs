@@ -174,6 +174,9 @@ pub(super) enum ProviderError {
     /// The API server did not give the Secret.
     #[error("the Secret cannot be read: {0}")]
     Api(#[source] Box<kube::Error>),
+    /// TLS could not be set up at all.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[source] rustls::Error),
     /// What the DNS service answered.
     #[error(transparent)]
     Dns(#[from] DnsError),
@@ -195,6 +198,7 @@ impl ProviderError {
             Self::NoService => "no-service",
             Self::ZoneNotAllowed { .. } => "zone-not-allowed",
             Self::Api(_) => "api",
+            Self::Tls(_) => "tls",
             Self::Dns(error) => error.label(),
         }
     }

@@ -175,9 +175,10 @@ pub(super) fn provider_hold(error: &ProviderError) -> Hold {
             | DnsError::ServiceTimeout { .. },
         )
         | ProviderError::ServerUnresolved { .. } => Reason::ProviderUnreachable,
-        ProviderError::Dns(_) | ProviderError::Api(_) | ProviderError::SecretUnreadable { .. } => {
-            Reason::ProviderError
-        }
+        ProviderError::Dns(_)
+        | ProviderError::Api(_)
+        | ProviderError::Tls(_)
+        | ProviderError::SecretUnreadable { .. } => Reason::ProviderError,
     };
     Hold::Provider {
         reason,

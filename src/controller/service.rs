@@ -13,6 +13,7 @@ use super::dns::Access;
 use super::error::ProviderError;
 use crate::api::{CREDENTIALS_LABEL, DnsServiceSpec, SecretKeyRef};
 use crate::dns::service::{self, FindZone, Pace, Service, Settings, Values};
+use crate::dns::webhook::{self, Webhook};
 use crate::dns_services::{Key, Service as Description};
 use crate::lifecycle::ProviderKey;
 use crate::probe::dns::DnsProbe;
@@ -124,6 +125,37 @@ pub(super) async fn open(
     };
     opened.insert(access.key.clone(), open);
     Ok(service)
+}
+
+/// Opens a webhook: nothing of it is kept.
+pub(super) async fn open_webhook(
+    context: &Context,
+    access: &Access,
+) -> Result<Webhook, ProviderError> {
+    let url = access
+        .spec
+        .webhook
+        .as_ref()
+        .map_or("", |webhook| &webhook.url);
+    let (scheme, rest) = url.split_once("://").ok_or(ProviderError::NoService)?;
+    let (authority, path) = match rest.split_once('/') {
+        Some((authority, path)) => (authority, format!("/{}", path.trim_end_matches('/'))),
+        None => (rest, String::new()),
+    };
+    let (port, tls) = match scheme {
+        "https" => (
+            443,
+            Some(context.trust.client_config().map_err(ProviderError::Tls)?),
+        ),
+        _ => (80, None),
+    };
+    Ok(Webhook::new(webhook::Settings {
+        tls,
+        authority: authority.to_owned(),
+        address: super::dns::chosen_address(context, access, authority, port).await?,
+        path: path.trim_end_matches('/').to_owned(),
+        zones: Arc::new(Zones(context.dns.clone())),
+    }))
 }
 
 impl Services {

@@ -115,7 +115,11 @@ fn services(spec: &DnsServiceSpec) -> Vec<ServiceFields<'_>> {
         })
     });
     let rfc2136 = rfc2136.into_iter().map(ServiceFields::Rfc2136);
-    rfc2136.chain(blocks).chain(other).collect()
+    let webhook = spec
+        .webhook
+        .iter()
+        .map(|webhook| ServiceFields::Webhook(&webhook.url));
+    rfc2136.chain(blocks).chain(other).chain(webhook).collect()
 }
 
 fn credential((credential, reference): (String, SecretKeyRef)) -> CredentialFields {

@@ -217,7 +217,7 @@ impl Due<'_> {
         // Where the service does not tell the TTL, it is noted only after it was written.
         let due = view.filter(|view| match view.txt_ttl() {
             Some(present) => noted && present != ttl,
-            None => !noted && !view.tells_ttl(),
+            None => !noted && view.ttl_untold(),
         });
         if let Some(view) = due {
             let written = view.write_txt(self.context, Some(&announced.id), ttl);

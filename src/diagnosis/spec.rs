@@ -118,6 +118,8 @@ pub enum ServiceFields<'a> {
     Rfc2136(Rfc2136Fields<'a>),
     /// `service`, or the block of a service that has one.
     Api(ApiFields<'a>),
+    /// `webhook.url`.
+    Webhook(&'a str),
 }
 
 /// `rfc2136`. A text that was not written is empty.

@@ -8,7 +8,9 @@ mod record_set;
 pub mod rfc2136;
 pub mod service;
 mod tsig;
+mod txt_text;
 mod update;
+pub mod webhook;
 
 pub use error::{DnsError, DnsErrorClass};
 pub use record_set::{RecordSet, RecordType, RecordValue};
@@ -85,6 +87,8 @@ pub enum Provider {
     Rfc2136(rfc2136::Rfc2136),
     /// A service with an API of its own.
     Service(Box<service::Service>),
+    /// A webhook provider of external-dns.
+    Webhook(webhook::Webhook),
 }
 
 /// Calls the same method of whichever provider it is: the one match arm of each.
@@ -93,6 +97,7 @@ macro_rules! each {
         match $self {
             Provider::Rfc2136($provider) => $call.await,
             Provider::Service($provider) => $call.await,
+            Provider::Webhook($provider) => $call.await,
         }
     };
 }

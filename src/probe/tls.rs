@@ -72,6 +72,19 @@ pub enum TrustStoreError {
 }
 
 impl TrustStore {
+    /// The configuration of a TLS client that trusts these.
+    ///
+    /// # Errors
+    /// If the cryptography has no protocol version, which it always has.
+    pub fn client_config(&self) -> Result<Arc<ClientConfig>, rustls::Error> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(Arc::clone(&self.roots))
+            .with_no_client_auth();
+        Ok(Arc::new(config))
+    }
+
     /// The certificates that the system trusts, and those in `ca_file` (PEM).
     pub fn load(ca_file: Option<&Path>) -> Result<Self, TrustStoreError> {
         let mut roots = RootCertStore::empty();

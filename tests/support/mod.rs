@@ -9,6 +9,7 @@
 //! | [`bind::Bind`] | BIND, authoritative, with dynamic updates |
 //! | [`knot::Knot`], [`powerdns::PowerDns`] | two more, each of another mind |
 //! | [`moto::Moto`] | the wire format of Amazon Route 53 |
+//! | [`external_dns::ExternalDns`] | external-dns as a webhook provider |
 //! | [`cloud::Cloud`] | strict doubles of DNS services that are somebody's cloud |
 //! | [`front::Front`] | nginx as the public HTTPS front, with a test CA |
 //! | [`api_proxy::ApiProxy`] | stands before the API server; counts writes, and interferes with one |
@@ -47,6 +48,7 @@ pub mod cloud;
 pub mod contour;
 pub mod dns_proxy;
 pub mod dns_txt;
+pub mod external_dns;
 pub mod front;
 pub mod helm;
 pub mod http;

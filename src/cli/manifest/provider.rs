@@ -27,6 +27,7 @@ pub(super) const FIELDS: Fields = &[
             "ovh",
             "gandi",
             "service",
+            "webhook",
             "zones",
             "allowedNamespaces",
         ],
@@ -35,6 +36,7 @@ pub(super) const FIELDS: Fields = &[
     ("spec.rfc2136.tsig", &["keyName", "algorithm", "secretRef"]),
     ("spec.rfc2136.tsig.secretRef", &["name", "key"]),
     ("spec.service", &["name", "config", "credentialsSecretRef"]),
+    ("spec.webhook", &["url"]),
     ("spec.service.credentialsSecretRef", &["name"]),
     (
         "spec.allowedNamespaces",
@@ -78,6 +80,10 @@ impl Reader {
         }
         if let Some(other) = self.object(spec.get("service"), "spec.service") {
             services.push(ServiceFields::Api(self.other_service(other)));
+        }
+        if let Some(webhook) = self.object(spec.get("webhook"), "spec.webhook") {
+            let url = self.text(webhook, "spec.webhook", "url");
+            services.push(ServiceFields::Webhook(url.unwrap_or_default()));
         }
         services
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::provider_api::lint_api;
+use super::provider_api::{is_plain_url, lint_api};
 use super::spec_hosting::is_object_name;
 use crate::diagnosis::spec::{ProviderFields, Rfc2136Fields, SecretKeyFields, ServiceFields};
 use crate::diagnosis::text::quote;
@@ -43,7 +43,7 @@ fn not_one(count: usize) -> Vec<Finding> {
         .filter_map(|service| service.block)
         .collect();
     let remedy = format!(
-        "write exactly one of rfc2136, {} and service",
+        "write exactly one of rfc2136, {}, service and webhook",
         blocks.join(", ")
     );
     vec![finding("spec", message, &remedy)]
@@ -53,6 +53,12 @@ fn service(fields: &ServiceFields<'_>) -> Vec<Finding> {
     match fields {
         ServiceFields::Rfc2136(fields) => rfc2136(fields),
         ServiceFields::Api(fields) => lint_api(fields),
+        ServiceFields::Webhook(url) => {
+            let remedy =
+                "write a URL with host, port and path only, such as http://webhook.dns.svc:8888";
+            let found = text("spec.webhook.url", url, is_plain_url(url), remedy);
+            found.into_iter().collect()
+        }
     }
 }
 

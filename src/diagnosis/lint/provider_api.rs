@@ -141,7 +141,7 @@ fn setting(subject: &str, service: &Service, key: &Key, value: &str) -> Option<F
 }
 
 /// A URL with nothing but scheme, host, port and path.
-fn is_plain_url(text: &str) -> bool {
+pub(super) fn is_plain_url(text: &str) -> bool {
     let rest = text
         .strip_prefix("https://")
         .or_else(|| text.strip_prefix("http://"));

@@ -1,0 +1,109 @@
+//! external-dns as a webhook provider, which keeps its records in memory. It always listens on
+//! 127.0.0.1:8888, so it needs a [network of the test's own](super::netns).
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::keeper;
+use super::netns;
+use super::process::Process;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A running webhook provider.
+pub struct ExternalDns {
+    // Before its folder, so that it is dead when that is removed.
+    process: Process,
+    _folder: TempDir,
+}
+
+impl ExternalDns {
+    /// Builds it, where that was never done: before the network is left.
+    pub fn build() -> PathBuf {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/external-dns.sh");
+        let output = Command::new(script)
+            .output()
+            .expect("tools/external-dns.sh starts");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{told}");
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        PathBuf::from(stdout.lines().last().unwrap()).join("external-dns")
+    }
+
+    /// Starts it with these zones.
+    pub fn start(zones: &[&str]) -> Self {
+        assert!(netns::inside());
+        let folder = keeper::folder("external-dns");
+        let mut command = Command::new(Self::build());
+        command.args(["--webhook-server", "--source=fake", "--provider=inmemory"]);
+        command.arg("--metrics-address=127.0.0.1:7979");
+        for zone in zones {
+            command.arg(format!("--inmemory-zone={zone}"));
+        }
+        let log = folder.path().join("external-dns.log");
+        let process = Process::start("external-dns", &mut command, &log);
+        let end = Instant::now() + Duration::from_secs(30);
+        while TcpStream::connect(Self::address()).is_err() {
+            assert!(Instant::now() < end, "external-dns: {}", process.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Self {
+            process,
+            _folder: folder,
+        }
+    }
+
+    /// Where it listens.
+    pub fn address() -> SocketAddr {
+        "127.0.0.1:8888".parse().unwrap()
+    }
+
+    /// Makes a record set, as somebody else would.
+    pub fn create(&self, name: &str, kind: &str, targets: &[&str]) {
+        let endpoint =
+            json!({"dnsName": name, "recordType": kind, "targets": targets, "recordTTL": 300});
+        let answer = ask(
+            "POST",
+            "/records",
+            &json!({"create": [endpoint]}).to_string(),
+        );
+        assert!(
+            answer.starts_with("HTTP/1.0 204"),
+            "{answer}\n{}",
+            self.process.log()
+        );
+    }
+
+    /// What it lists at a name: target and TTL.
+    pub fn records(&self, name: &str, kind: &str) -> Vec<(String, u32)> {
+        let answer = ask("GET", "/records", "");
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        let listed: Vec<Value> = serde_json::from_str(body).unwrap();
+        let at = |endpoint: &&Value| endpoint["dnsName"] == name && endpoint["recordType"] == kind;
+        let Some(endpoint) = listed.iter().find(at) else {
+            return Vec::new();
+        };
+        let ttl = u32::try_from(endpoint["recordTTL"].as_u64().unwrap_or_default()).unwrap();
+        let targets = endpoint["targets"].as_array().unwrap().iter();
+        targets
+            .map(|target| (target.as_str().unwrap().to_owned(), ttl))
+            .collect()
+    }
+}
+
+fn ask(method: &str, path: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(ExternalDns::address()).unwrap();
+    let request = format!(
+        "{method} {path} HTTP/1.0\r\nHost: localhost\r\n\
+         Content-Type: application/external.dns.webhook+json;version=1\r\n\
+         Accept: application/external.dns.webhook+json;version=1\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
