@@ -351,6 +351,30 @@ fn links_lead_somewhere() {
 }
 
 #[test]
+fn the_readme_leads_to_every_page() {
+    let readme = read("README.md");
+    let of_readme: BTreeSet<&str> = links(&readme).into_iter().collect();
+    let lacking: Vec<String> = pages()
+        .into_iter()
+        .map(|(path, _)| path)
+        // A provider's page is named by the page of all of them.
+        .filter(|path| path != "README.md" && !path.starts_with("docs/providers/"))
+        .filter(|path| !of_readme.contains(path.as_str()))
+        .collect();
+    assert!(lacking.is_empty(), "{lacking:?}");
+    let providers = read("docs/providers/README.md");
+    let lacking: Vec<PathBuf> = files(&root().join("docs/providers"), "md")
+        .into_iter()
+        .filter(|path| !path.ends_with("README.md"))
+        .filter(|path| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            !links(&providers).contains(&name)
+        })
+        .collect();
+    assert!(lacking.is_empty(), "{lacking:?}");
+}
+
+#[test]
 fn source_files_that_pages_name_are_there() {
     let mut wrong = Vec::new();
     for (path, page) in pages() {
