@@ -69,6 +69,21 @@ fn every_reason_stands_under_the_conditions_that_have_it() {
 }
 
 #[test]
+fn every_reason_leads_somewhere_when_something_is_wrong() {
+    let page = read("docs/troubleshooting.md");
+    let (_, section) = page.split_once("## By the reason\n").unwrap();
+    let rows = section.lines().filter_map(|line| {
+        let cell = line.strip_prefix("| ")?.split(" | ").next()?;
+        cell.starts_with('`').then_some(cell)
+    });
+    let mut named: Vec<&str> = rows.flat_map(code_spans).collect();
+    named.sort_unstable();
+    let mut known: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+    known.sort_unstable();
+    assert_eq!(named, known, "each of them once");
+}
+
+#[test]
 fn every_metric_of_the_controller_is_on_its_page() {
     let domain = Domain::parse("example.org").unwrap();
     let installation = "00c0de".parse().unwrap();
@@ -333,6 +348,30 @@ fn links_lead_somewhere() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_readme_leads_to_every_page() {
+    let readme = read("README.md");
+    let of_readme: BTreeSet<&str> = links(&readme).into_iter().collect();
+    let lacking: Vec<String> = pages()
+        .into_iter()
+        .map(|(path, _)| path)
+        // A provider's page is named by the page of all of them.
+        .filter(|path| path != "README.md" && !path.starts_with("docs/providers/"))
+        .filter(|path| !of_readme.contains(path.as_str()))
+        .collect();
+    assert!(lacking.is_empty(), "{lacking:?}");
+    let providers = read("docs/providers/README.md");
+    let lacking: Vec<PathBuf> = files(&root().join("docs/providers"), "md")
+        .into_iter()
+        .filter(|path| !path.ends_with("README.md"))
+        .filter(|path| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            !links(&providers).contains(&name)
+        })
+        .collect();
+    assert!(lacking.is_empty(), "{lacking:?}");
 }
 
 #[test]
