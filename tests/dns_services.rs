@@ -171,6 +171,17 @@ async fn what_is_wrong_with_a_service_is_said_and_heals() {
     cluster_provider(&world, other(json!({"serverId": "localhost"}))).await;
     let told = provider_says(&world, "False", "InvalidSpec").await.message;
     assert!(told.contains("url"), "{told}");
+    // Somebody else's Secret is not used.
+    let unmarked = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "unmarked"},
+        "stringData": {"apiKey": API_KEY}});
+    world.apply::<Secret>(Some(SYSTEM), unmarked).await;
+    let mut unmarked = other(json!({"url": power.url()}));
+    unmarked["service"]["credentialsSecretRef"]["name"] = json!("unmarked");
+    cluster_provider(&world, unmarked).await;
+    let told = provider_says(&world, "False", "CredentialsInvalid")
+        .await
+        .message;
+    assert!(told.contains("mta-sts.dev/credentials=true"), "{told}");
     // A credential is missing.
     cluster_provider(
         &world,
