@@ -15,10 +15,16 @@ MTA_STS = $(CARGO) run --quiet --locked --bin mta-sts --
 help:
 	@awk '/^# / { text = substr($$0, 3) } /^\.PHONY: / { printf "  make %-12s %s\n", $$2, text }' Makefile
 
-# Publish a domain on real parts, here, and watch it (KEEP=1 leaves it running)
+# Publish a domain on real parts, here, and watch it (KEEP=1 leaves it running; KUBECONFIG=FILE: in that cluster, after asking)
 .PHONY: quickstart
+# Only one that is written behind make: whoever has KUBECONFIG in his environment did not mean his cluster by that.
+ifeq ($(origin KUBECONFIG),command line)
+quickstart:
+	@tools/quickstart-cluster.sh
+else
 quickstart:
 	@tools/quickstart.sh
+endif
 
 # Prove everything: set up the real parts, check, run all tests
 .PHONY: test

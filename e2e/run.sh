@@ -40,6 +40,7 @@ main() {
     step "uninstalled chart first: definitions and policies stay, the namespaces go" chart_first
     step "uninstalled definitions first" definitions_first
     step "uninstalled namespace first: nothing hangs" namespace_first
+    step "quickstart in a cluster that exists: asks, shows, takes all away" quickstart
     echo
     echo "$passed passed, $failed failed"
     [ "$failed" = 0 ]
@@ -139,6 +140,26 @@ namespace_first() {
     publish
     kubectl delete namespace $system --timeout=90s > /dev/null
     gone namespace mail
+}
+
+quickstart() {
+    local log=$state/log/quickstart.log
+    forget_in_dns
+    kubectl delete crd -l app.kubernetes.io/name=mta-sts-operator --ignore-not-found --timeout=60s > /dev/null
+    printf 'hosting: {ingress: {tls: {issuerRef: {name: e2e}}}}\n' > "$state/spec.yaml"
+    cp "$state/values.yaml" "$state/by-hand.yaml"
+    sed -i 's/dnsProvider: e2e, //' "$state/by-hand.yaml"
+    in_cluster < /dev/null > "$log" 2>&1 && return 1   # nobody has agreed
+    grep -q 'nothing was changed' "$log" || { cat "$log"; return 1; }
+    [ -z "$(kubectl get namespace $system --ignore-not-found -o name)" ]
+    YES=1 in_cluster > "$log" 2>&1 || { cat "$log"; return 1; }
+    grep -q "_mta-sts.$domain" "$log" || { cat "$log"; return 1; }
+    [ -z "$(kubectl get crd mtastspolicies.mta-sts.dev --ignore-not-found -o name)" ]
+    [ -z "$(kubectl get namespace $system mta-sts-quickstart --ignore-not-found -o name)" ]
+}
+
+in_cluster() {
+    DOMAIN=$domain MX=mail.$domain VALUES=$state/by-hand.yaml POLICY=$state/spec.yaml "$root/tools/quickstart-cluster.sh"
 }
 
 # gone KIND NAME: it is deleted, and does not hang
