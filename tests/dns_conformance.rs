@@ -42,6 +42,11 @@ const KEY: Key = Key {
     secret: "YSBjYW5hcnkgc2luZ3MgaW4gdGhlIGNvYWwgbWluZSE=",
 };
 
+/// Writes at a name.
+type Foreign = Box<dyn Fn(&str, &[&str])>;
+/// What stands at a name: value and TTL.
+type Seen = Box<dyn Fn(&str, RecordType) -> BTreeSet<(String, u32)>>;
+
 /// A provider, and somebody else who writes to and reads from the same zone.
 struct Subject {
     name: &'static str,
@@ -51,9 +56,9 @@ struct Subject {
     /// The smallest TTL that it takes.
     smallest_ttl: u32,
     /// Writes TXT records as an administrator: presentation format, each string in quotes.
-    foreign: Box<dyn Fn(&str, &[&str])>,
+    foreign: Foreign,
     /// What the world sees at a name: TXT as joined octets.
-    seen: Box<dyn Fn(&str, RecordType) -> BTreeSet<(String, u32)>>,
+    seen: Seen,
 }
 
 /// The suite. Each case has a name of its own within the zone.
@@ -67,7 +72,6 @@ async fn conform(subject: &Subject) {
     an_alias_and_addresses_replace_each_other(subject).await;
     of_writers_at_once_one_wins(subject).await;
     zones_are_found_by_the_longest_suffix(subject).await;
-    println!("{} conforms", subject.name);
 }
 
 fn name(case: &str) -> String {

@@ -96,7 +96,7 @@ fn write(store: &mut Store, zone: &str, body: &Value) -> Reply {
             "AAAA" => record.parse::<std::net::Ipv6Addr>().is_ok(),
             _ => false,
         };
-        if !records.iter().all(|record| good(&record)) {
+        if !records.iter().all(good) {
             let message = "Cannot parse record contents";
             return Reply::json(400, &json!({"records": [message]}));
         }

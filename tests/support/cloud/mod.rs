@@ -48,8 +48,6 @@ pub enum Fault {
     Lag(Duration),
     /// Does not answer.
     Silence,
-    /// Sends a body without end.
-    Endless,
 }
 
 #[derive(Clone, Debug)]
@@ -161,10 +159,7 @@ impl Cloud {
         *store = Store::new(store.zones.clone());
     }
 
-    async fn answer(
-        self,
-        request: Request<Incoming>,
-    ) -> Result<Response<http_body_util::Either<Full<Bytes>, Endless>>, Infallible> {
+    async fn answer(self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
         let (parts, body) = request.into_parts();
         let header = |name: &str| {
             let value = parts
@@ -200,10 +195,6 @@ impl Cloud {
                 body,
             },
             Some(Fault::Silence) => std::future::pending().await,
-            Some(Fault::Endless) => {
-                let body = http_body_util::Either::Right(Endless);
-                return Ok(Response::new(body));
-            }
             Some(Fault::Lag(lag)) => {
                 self.store().lag = lag;
                 self.by_the_rules(&host, &ask)
@@ -216,8 +207,7 @@ impl Cloud {
         for (name, value) in reply.headers {
             response = response.header(name, value);
         }
-        let body = http_body_util::Either::Left(Full::new(Bytes::from(reply.body)));
-        Ok(response.body(body).unwrap())
+        Ok(response.body(Full::new(Bytes::from(reply.body))).unwrap())
     }
 
     fn by_the_rules(&self, host: &str, ask: &Ask) -> Reply {
@@ -317,24 +307,6 @@ impl Store {
             entry.name == name && ((kind == "CNAME") != (entry.kind == "CNAME") || kind == "CNAME")
         };
         self.entries.iter().any(beside)
-    }
-}
-
-/// A body without end.
-pub struct Endless;
-
-impl hyper::body::Body for Endless {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: std::pin::Pin<&mut Self>,
-        _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Infallible>>> {
-        static BLOCK: [u8; 16 * 1024] = [b' '; 16 * 1024];
-        std::task::Poll::Ready(Some(Ok(hyper::body::Frame::data(Bytes::from_static(
-            &BLOCK,
-        )))))
     }
 }
 
