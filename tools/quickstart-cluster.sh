@@ -8,6 +8,7 @@
 #   VALUES=FILE               more values for the chart: issuers, classes, a DNS provider
 #   POLICY=FILE               fields of spec, in YAML, in place of the defaults
 #   YES=1                     the answer to all questions
+#   WAIT=180s                 how long the pods may take to get ready
 #   KEEP=1                    leaves it running, and says how to take it away
 #
 # It needs kubectl and helm, and the image where the nodes find it (docs/image.md).
@@ -60,15 +61,15 @@ install() {
     local values=()
     if [ -n "${IMAGE:-}" ]; then
         local name=${IMAGE#*/}
-        values=(--set "image.registry=${IMAGE%%/*}")
+        values=(--set-string "image.registry=${IMAGE%%/*}")
         case $name in
-            *@*) values+=(--set "image.repository=${name%@*}" --set "image.digest=${name#*@}") ;;
-            *) values+=(--set "image.repository=${name%:*}" --set "image.tag=${name##*:}") ;;
+            *@*) values+=(--set-string "image.repository=${name%@*}" --set-string "image.digest=${name#*@}") ;;
+            *) values+=(--set-string "image.repository=${name%:*}" --set-string "image.tag=${name##*:}") ;;
         esac
     fi
     [ -z "${VALUES:-}" ] || values+=(--values "$VALUES")
     begun=1
-    show helm install $release "$root/charts/mta-sts-operator" -n $system --create-namespace --wait --timeout 180s "${values[@]}"
+    show helm install $release "$root/charts/mta-sts-operator" -n $system --create-namespace --wait --timeout "${WAIT:-180s}" "${values[@]}"
     show helm test $release -n $system --timeout 60s
 }
 
@@ -118,7 +119,7 @@ finish() {
     if kubectl get namespace $mail > /dev/null 2>&1; then
         show kubectl delete namespace $mail --timeout=120s || true
     fi
-    show helm uninstall $release -n $system --wait || true
+    show helm uninstall $release -n $system --wait --ignore-not-found || true
     # The definitions stay with the chart: here nobody else has any.
     show kubectl delete crd mtastspolicies.mta-sts.dev dnsproviders.mta-sts.dev clusterdnsproviders.mta-sts.dev --ignore-not-found --timeout=60s || true
     show kubectl delete namespace $system --ignore-not-found --timeout=60s || true
