@@ -82,7 +82,7 @@ impl Service {
 
     /// One call, in its turn. What it says of a failure never holds a secret.
     ///
-    /// The call runs as a task of its own: a panic within the crate ends that task alone.
+    /// The call runs as a task of its own, which its deadline ends.
     async fn call<T: Send + 'static>(
         &self,
         zone: &str,
