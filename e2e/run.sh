@@ -159,7 +159,8 @@ quickstart() {
 }
 
 in_cluster() {
-    DOMAIN=$domain MX=mail.$domain VALUES=$state/by-hand.yaml POLICY=$state/spec.yaml "$root/tools/quickstart-cluster.sh"
+    # The image stands in the values; IMAGE is here the archive that the node has loaded.
+    IMAGE='' DOMAIN=$domain MX=mail.$domain VALUES=$state/by-hand.yaml POLICY=$state/spec.yaml "$root/tools/quickstart-cluster.sh"
 }
 
 # gone KIND NAME: it is deleted, and does not hang
