@@ -321,7 +321,19 @@ fn flags_that_pages_name_are_there() {
 }
 
 /// Flags of other programs.
-const OF_OTHERS: &[&str] = &["--wait", "--replicas"];
+const OF_OTHERS: &[&str] = &[
+    "--wait",
+    "--replicas",
+    // external-dns
+    "--source",
+    "--namespace",
+    "--policy",
+    "--registry",
+    "--managed-record-types",
+    "--domain-filter",
+    "--label-filter",
+    "--annotation-filter",
+];
 
 #[test]
 fn links_lead_somewhere() {

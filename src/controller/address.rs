@@ -2,6 +2,7 @@
 
 use super::accept::Accepted;
 use super::context::Context;
+use super::dns_endpoint;
 use super::error::{Error, ProviderError};
 use super::observe::{self, DnsSeen};
 use super::records::Stored;
@@ -118,7 +119,10 @@ pub(super) async fn address(
                     context.records.write(Some(stored), &confirmed).await?;
                     Ok(Wrote)
                 }
-                Ok(_) => pending("not every authoritative server shows it yet"),
+                Ok(_) => match dns_endpoint::waits_for_address(view) {
+                    Some(what) => pending(&what),
+                    None => pending("not every authoritative server shows it yet"),
+                },
                 Err(error) => pending(&error.to_string()),
             }
         }

@@ -22,7 +22,7 @@ use super::report::Report;
 use super::spec::unreadable;
 use super::steps::{Due, note_fresh};
 use super::way_in::{self, Made};
-use super::{events, finalize, gateway, object_status, span, status};
+use super::{dns_endpoint, events, finalize, gateway, object_status, span, status};
 use crate::api::MtaStsPolicy;
 use crate::api::condition::Reason;
 use crate::clock;
@@ -229,6 +229,10 @@ async fn pass(
     let progress = publish::progress(&record, &seen, now);
     note_fresh(context, &record, &progress, now);
     report.mx = Some(dns.mx.clone());
+    if let Some(Ok(view)) = &dns.provider {
+        let announced = record.publication.announced.as_ref().map(|a| &a.id);
+        report.waits_for = dns_endpoint::waits_for(view, &seen, announced);
+    }
     let step = Due {
         context,
         policy,

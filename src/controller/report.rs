@@ -29,6 +29,8 @@ pub(super) struct Report {
     pub(super) way_in: Option<Missing>,
     pub(super) rival: Option<String>,
     pub(super) hold: Option<Hold>,
+    /// What an external-dns has not done yet, and why that may be.
+    pub(super) waits_for: Option<String>,
 }
 
 /// What keeps the operator from writing to the DNS.

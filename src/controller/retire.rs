@@ -184,6 +184,10 @@ async fn remove_txt(
         Some(Ok(view)) if !view.txt(&context.installation).has_none_of_ours() => {
             let ttl = record.publication.announced.as_ref().map_or(0, |a| a.ttl);
             return match view.write_txt(context, None, ttl).await? {
+                Ok(Swap::Done) if view.is_handed_over() => {
+                    tracing::warn!(%domain, "the DNSEndpoint of a retiring domain is gone and its TXT record is not: if that lasts, run external-dns with --policy=sync, or remove the record by hand");
+                    Ok(Action::requeue(RETRY))
+                }
                 Ok(Swap::Done | Swap::Conflict) => Ok(Action::requeue(Duration::ZERO)),
                 Err(error) => {
                     tracing::warn!(%domain, %error, "the TXT record of a retiring domain cannot be removed yet");

@@ -119,7 +119,9 @@ fn services(spec: &DnsServiceSpec) -> Vec<ServiceFields<'_>> {
         .webhook
         .iter()
         .map(|webhook| ServiceFields::Webhook(&webhook.url));
-    rfc2136.chain(blocks).chain(other).chain(webhook).collect()
+    let endpoint = spec.dns_endpoint.iter().map(|_| ServiceFields::DnsEndpoint);
+    let own = rfc2136.chain(blocks).chain(other);
+    own.chain(webhook).chain(endpoint).collect()
 }
 
 fn credential((credential, reference): (String, SecretKeyRef)) -> CredentialFields {

@@ -2,6 +2,7 @@
 
 mod advice;
 mod catalogue;
+mod external_dns;
 mod finding;
 pub mod lint;
 mod readers;
@@ -11,6 +12,7 @@ mod text;
 
 pub use advice::near_miss;
 pub use catalogue::{Code, Section, Severities};
+pub use external_dns::{ExternalDns, external_dns};
 pub use finding::{Finding, Severity};
 pub use lint::{lint_policy, lint_provider, lint_record, lint_spec, lint_tlsrpt_record};
 pub use readers::{Quirk, Reader};

@@ -120,6 +120,8 @@ pub enum ServiceFields<'a> {
     Api(ApiFields<'a>),
     /// `webhook.url`.
     Webhook(&'a str),
+    /// `dnsEndpoint`.
+    DnsEndpoint,
 }
 
 /// `rfc2136`. A text that was not written is empty.

@@ -19,6 +19,8 @@ pub const ROLE_LABEL: &str = "mta-sts.dev/role";
 pub const RECORD_ROLE: &str = "record";
 /// Annotation with the full domain, on every object that is made for one.
 pub const DOMAIN_ANNOTATION: &str = "mta-sts.dev/domain";
+/// Annotation with the full name of the records, on a DNSEndpoint that is made for it.
+pub const RECORD_NAME_ANNOTATION: &str = "mta-sts.dev/record-name";
 
 /// What a record's ConfigMap holds.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -283,6 +283,14 @@ fn config(folder: &Path, address: SocketAddr, zones: &[Zone], keys: &[Key]) -> S
         IpAddr::V4(ip) => (ip.to_string(), "none".to_owned()),
         IpAddr::V6(ip) => ("none".to_owned(), ip.to_string()),
     };
+    // A key that may write the zone may read it as a whole, as external-dns does.
+    let keys_may: String = match keys.is_empty() {
+        true => "none; ".to_owned(),
+        false => keys
+            .iter()
+            .map(|key| format!("key {}; ", key.name))
+            .collect(),
+    };
     let mut text = format!(
         r#"options {{
     directory "{folder}";
@@ -298,7 +306,7 @@ fn config(folder: &Path, address: SocketAddr, zones: &[Zone], keys: &[Key]) -> S
     dnssec-validation no;
     notify no;
     empty-zones-enable no;
-    allow-transfer {{ none; }};
+    allow-transfer {{ {keys_may} }};
 }};
 controls {{ }};
 "#
