@@ -250,6 +250,14 @@ pub const PROVIDER_CHECK_TIME: Duration = Duration::from_secs(600);
 /// See [`PROVIDER_CHECK_TIME`]. Secrets are not watched, so a mended one is found by looking.
 pub const PROVIDER_RECHECK_TIME: Duration = Duration::from_secs(15);
 
+/// The clocks of this node and of the API server may be so far apart before anything is given up
+/// because of the time.
+pub const CLOCK_SKEW: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
+
+/// Seconds that the domain of a deleted policy is left as it is, unless set otherwise: long enough
+/// to move an object between namespaces by hand.
+pub const RETIREMENT_DELAY_SECONDS: u32 = 600;
+
 /// Zones in a provider's status.
 pub const STATUS_ZONES: usize = 100;
 

@@ -27,6 +27,8 @@ enum Command {
     Lint(cli::lint::LintArgs),
     /// Show what is published, what it waits for, and who still holds what
     Status(cli::status::StatusArgs),
+    /// Show the domains on their way out, and until when
+    Retirements(cli::retirements::RetirementsArgs),
     /// Say whether the installation is sound, and how to mend what is not
     Doctor(cli::doctor::DoctorArgs),
     /// Take the operator away: the first step, before helm uninstall
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => daemon(serve::run(args)),
         Command::Lint(args) => cli::lint::execute(&args),
         Command::Status(args) => cli::status::execute(&args),
+        Command::Retirements(args) => cli::retirements::execute(&args),
         Command::Doctor(args) => cli::doctor::execute(&args),
         Command::Uninstall(args) => cli::uninstall::execute(&args),
         Command::Crds => match cli::crds::run(&mut std::io::stdout().lock()) {

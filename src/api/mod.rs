@@ -24,9 +24,9 @@ pub use dns_service::{
     OtherServiceSpec, OvhSpec, PowerDnsSpec, Route53Spec, SecretRef, WebhookSpec,
 };
 pub use mta_sts_policy::{
-    AddressSpec, CacheStatus, DnsSpec, DnsStatus, FindingStatus, GatewayHostingSpec,
-    GatewayParentRef, HostingSpec, IngressSpec, IngressTlsSpec, IssuerKind, IssuerRef,
-    MtaStsPolicy, MtaStsPolicySpec, MtaStsPolicyStatus, ProviderKind, ProviderRef,
+    AddressSpec, CacheStatus, DeletionPolicy, DnsSpec, DnsStatus, FindingStatus,
+    GatewayHostingSpec, GatewayParentRef, HostingSpec, IngressSpec, IngressTlsSpec, IssuerKind,
+    IssuerRef, MtaStsPolicy, MtaStsPolicySpec, MtaStsPolicyStatus, ProviderKind, ProviderRef,
     PublishedPolicyStatus, RecordState, RecordStatus, ServerAnswerStatus,
 };
 

@@ -185,7 +185,7 @@ async fn pass(
         reject(context, policy, rejected).await?;
         return Ok((None, Next::Wait(Duration::from_secs(5))));
     }
-    let dns = observe::dns_seen(context, accepted).await;
+    let dns = observe::dns_seen(context, domain, accepted.provider.as_ref()).await;
     if accepted.desired.suspend && stored.as_ref().and_then(Stored::record).is_none() {
         return Ok((
             Some(suspended(accepted, &dns)),
@@ -224,7 +224,15 @@ async fn pass(
             AddressState::Pending(error.to_string())
         }
     };
-    let seen = observe::world(context, accepted, &record, &dns, address).await;
+    let seen = observe::world(
+        context,
+        domain,
+        accepted.desired.external,
+        &record,
+        &dns,
+        address,
+    )
+    .await;
     let now = clock::now();
     let progress = publish::progress(&record, &seen, now);
     note_fresh(context, &record, &progress, now);

@@ -6,8 +6,9 @@ use super::accept::Rejected;
 use super::service::{Credentials, own_blocks};
 use crate::api::condition::Reason;
 use crate::api::{
-    ClusterDnsProviderSpec, DnsProviderSpec, DnsServiceSpec, GatewayParentRef, IngressSpec,
-    IssuerKind, MtaStsPolicy, MtaStsPolicySpec, ProviderKind, Rfc2136Spec, SecretKeyRef, TsigSpec,
+    ClusterDnsProviderSpec, DeletionPolicy, DnsProviderSpec, DnsServiceSpec, GatewayParentRef,
+    IngressSpec, IssuerKind, MtaStsPolicy, MtaStsPolicySpec, ProviderKind, Rfc2136Spec,
+    SecretKeyRef, TsigSpec,
 };
 use crate::diagnosis::{
     ApiFields, CredentialFields, Finding, ProviderFields, Rfc2136Fields, SecretKeyFields,
@@ -185,6 +186,7 @@ fn lint(spec: &MtaStsPolicySpec) -> Vec<Finding> {
                 name: &reference.name,
             }),
         ttl_seconds: Some(spec.dns.ttl_seconds),
+        deletion_policy: spec.deletion_policy.map(DeletionPolicy::as_str),
         hosting: Some(SpecHosting {
             ingress: hosting.ingress.as_ref().map(ingress_fields),
             gateway: hosting

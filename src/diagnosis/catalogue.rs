@@ -226,6 +226,7 @@ catalogue! {
         SpecMxPresetUnknown "spec-mx-preset-unknown" both(Error), Lint, None, "An entry of mxPresets is no known preset.";
         SpecMaxAgeInvalid "spec-max-age-invalid" both(Error), Lint, BODY, "maxAgeSeconds is not 1 to 31557600.";
         SpecTtlInvalid "spec-ttl-invalid" both(Error), Lint, None, "dns.ttlSeconds is not 30 to 86400.";
+        SpecDeletionPolicyInvalid "spec-deletion-policy-invalid" both(Error), Lint, Some("RFC 8461 §8.3"), "deletionPolicy is not one of Graceful, Immediate, Retain.";
         SpecProviderInvalid "spec-provider-invalid" both(Error), Lint, None, "dns.providerRef names no DnsProvider or ClusterDnsProvider.";
         SpecDnsProviderInvalid "spec-dns-provider-invalid" both(Error), Lint, None, "A field of a DnsProvider or ClusterDnsProvider is missing, or has a value that may not be one.";
         SpecHostingInvalid "spec-hosting-invalid" both(Error), Lint, None, "hosting has more than one of ingress, gateway and external, gateway names no Gateway, tls not exactly one of secretName and issuerRef, or a name that may not be one.";

@@ -19,6 +19,8 @@ pub struct SpecFields<'a> {
     pub ttl_seconds: Option<i64>,
     /// `hosting`.
     pub hosting: Option<SpecHosting<'a>>,
+    /// `deletionPolicy`.
+    pub deletion_policy: Option<&'a str>,
 }
 
 /// `dns.providerRef`.

@@ -10,10 +10,11 @@ pub mod observation;
 pub mod ownership;
 pub mod publish;
 pub mod record;
+pub mod retirement;
 pub mod tenancy;
 pub mod txt;
 
 pub use record::{
-    Address, Announced, Decision, DnsState, LedgerEntry, Owner, ProviderKey, Publication, Record,
-    RecordError, Retiring,
+    Address, Announced, Decision, DeletionPolicy, DnsState, LedgerEntry, Owner, ProviderKey,
+    Publication, Record, RecordError, Retiring,
 };

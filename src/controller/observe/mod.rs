@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 use jiff::Timestamp;
 
 pub(super) use self::public::adopted;
-use super::accept::{Accepted, ChosenProvider};
 use super::context::Context;
 use super::dns::{self, Access, View};
 use super::error::ProviderError;
@@ -80,8 +79,11 @@ impl DnsSeen {
 }
 
 /// Looks at the DNS.
-pub(super) async fn dns_seen(context: &Context, accepted: &Accepted) -> DnsSeen {
-    let domain = &accepted.desired.domain;
+pub(super) async fn dns_seen(
+    context: &Context,
+    domain: &Domain,
+    provider: Option<&Access>,
+) -> DnsSeen {
     let record_name = domain.sts_record_name();
     let (servers, mx) = tokio::join!(txt_servers(context, &record_name), mx_seen(context, domain),);
     let now = clock::now();
@@ -93,9 +95,9 @@ pub(super) async fn dns_seen(context: &Context, accepted: &Accepted) -> DnsSeen 
         .into_iter()
         .map(|server| txt_server(context, domain, server.server.address, server.result, now))
         .collect();
-    let provider = match &accepted.provider {
+    let provider = match provider {
         None => None,
-        Some(chosen) => Some(provider_view(context, chosen, domain, &txt_name).await),
+        Some(access) => Some(provider_view(context, access, domain, &txt_name).await),
     };
     DnsSeen {
         provider,
@@ -133,17 +135,12 @@ async fn txt_servers(
 
 async fn provider_view(
     context: &Context,
-    chosen: &ChosenProvider,
+    access: &Access,
     domain: &Domain,
     txt_name: &str,
 ) -> Result<View, ProviderError> {
-    let access = Access {
-        key: chosen.key.clone(),
-        spec: chosen.spec.clone(),
-        zones: chosen.zones.clone(),
-    };
     let view = async {
-        let opened = dns::open(context, &access).await?;
+        let opened = dns::open(context, access).await?;
         opened.view(domain, txt_name).await
     };
     let view = view.await;
@@ -216,12 +213,12 @@ pub(super) async fn shadows_wildcard(
 /// Looks at policy servers, address records and the public URL.
 pub(super) async fn world(
     context: &Context,
-    accepted: &Accepted,
+    domain: &Domain,
+    external: bool,
     record: &Record,
     dns: &DnsSeen,
     address: AddressState,
 ) -> Observation {
-    let domain = &accepted.desired.domain;
     let id = &record.publication.current.id;
     let announced = record.publication.announced.as_ref();
     // Before an id goes out, everything behind an address must be right; later one look will do.
@@ -230,7 +227,7 @@ pub(super) async fn world(
         false => limits::LOOKS_BEFORE_ANNOUNCING,
     };
     let (endpoints, public) = tokio::join!(
-        endpoints::endpoints(context, domain, accepted.desired.external),
+        endpoints::endpoints(context, domain, external),
         public::public(context, domain, looks),
     );
     let fresh_since = context.memory.of(domain, |memory| match &memory.fresh {
