@@ -25,6 +25,8 @@ enum Command {
     Serve(ServeArgs),
     /// Check policies, records and manifests, without the network
     Lint(cli::lint::LintArgs),
+    /// Explain the TLS reports that senders of mail have sent
+    Report(cli::report::ReportArgs),
     /// Show what is published, what it waits for, and who still holds what
     Status(cli::status::StatusArgs),
     /// Show the domains on their way out, and until when
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Command::Controller(args) => daemon(controller::run(*args)),
         Command::Serve(args) => daemon(serve::run(args)),
         Command::Lint(args) => cli::lint::execute(&args),
+        Command::Report(args) => cli::report::execute(&args),
         Command::Status(args) => cli::status::execute(&args),
         Command::Retirements(args) => cli::retirements::execute(&args),
         Command::Doctor(args) => cli::doctor::execute(&args),

@@ -7,6 +7,7 @@ mod finding;
 pub mod lint;
 mod readers;
 mod recognise;
+mod report;
 mod spec;
 mod text;
 
@@ -16,6 +17,7 @@ pub use external_dns::{ExternalDns, external_dns};
 pub use finding::{Finding, Severity};
 pub use lint::{lint_policy, lint_provider, lint_record, lint_spec, lint_tlsrpt_record};
 pub use readers::{Quirk, Reader};
+pub use report::{ResultAdvice, ResultMeaning, advise, explain_report, refuse_report};
 pub use spec::{
     ApiFields, CredentialFields, ProviderFields, ProviderSelector, Rfc2136Fields, SecretKeyFields,
     ServiceFields, SpecAddress, SpecFields, SpecHosting, SpecIngress, SpecIssuer, SpecParentRef,
