@@ -250,6 +250,22 @@ pub const PROVIDER_CHECK_TIME: Duration = Duration::from_secs(600);
 /// See [`PROVIDER_CHECK_TIME`]. Secrets are not watched, so a mended one is found by looking.
 pub const PROVIDER_RECHECK_TIME: Duration = Duration::from_secs(15);
 
+/// How long a mail exchanger may take from the first packet to the end of the TLS handshake. RFC 5321
+/// §4.5.3.2 allows five minutes for a banner alone; who waits for a diagnosis does not.
+pub const SMTP_TIME: Duration = Duration::from_secs(20);
+/// Longest line of an SMTP reply in bytes: RFC 5321 §4.5.3.1.5 has 512.
+pub const SMTP_LINE_BYTES: usize = 2048;
+/// Most lines of an SMTP reply: servers have about twenty extensions.
+pub const SMTP_REPLY_LINES: usize = 100;
+/// Addresses of an MX host that are asked, and MX hosts of a domain.
+pub const CHECK_ADDRESSES: usize = 4;
+/// See [`CHECK_ADDRESSES`].
+pub const CHECK_MX_HOSTS: usize = 20;
+/// Domains of one run of `mta-sts check`.
+pub const CHECK_DOMAINS: usize = 100_000;
+/// Longest list of domains, in bytes.
+pub const CHECK_LIST_BYTES: u64 = 32 * 1024 * 1024;
+
 /// The clocks of this node and of the API server may be so far apart before anything is given up
 /// because of the time.
 pub const CLOCK_SKEW: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);

@@ -23,6 +23,8 @@ enum Command {
     Controller(Box<ControllerArgs>),
     /// Serve the policies
     Serve(ServeArgs),
+    /// Look at domains on the network, and say what is wrong with their MTA-STS
+    Check(Box<cli::check::CheckArgs>),
     /// Check policies, records and manifests, without the network
     Lint(cli::lint::LintArgs),
     /// Explain the TLS reports that senders of mail have sent
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
     match arguments().command {
         Command::Controller(args) => daemon(controller::run(*args)),
         Command::Serve(args) => daemon(serve::run(args)),
+        Command::Check(args) => cli::check::execute(&args),
         Command::Lint(args) => cli::lint::execute(&args),
         Command::Report(args) => cli::report::execute(&args),
         Command::Status(args) => cli::status::execute(&args),

@@ -24,6 +24,7 @@ use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::pinned_kind;
 use mta_sts_operator::api::condition::Reason;
+use mta_sts_operator::cli::check::CheckArgs;
 use mta_sts_operator::cli::doctor::DoctorArgs;
 use mta_sts_operator::cli::lint::LintArgs;
 use mta_sts_operator::cli::report::ReportArgs;
@@ -230,7 +231,8 @@ fn the_table_of_results_is_the_one_that_reports_are_explained_by() {
 // What is written by hand and compared.
 
 /// Commands that a person types, each with its own help.
-const WITHOUT_SETTINGS: [&str; 7] = [
+const WITHOUT_SETTINGS: [&str; 8] = [
+    "check",
     "lint",
     "report",
     "status",
@@ -548,6 +550,7 @@ fn commands() -> Vec<clap::Command> {
     vec![
         ControllerArgs::augment_args(clap::Command::new("controller")),
         ServeArgs::augment_args(clap::Command::new("serve")),
+        CheckArgs::augment_args(clap::Command::new("check")),
         LintArgs::augment_args(clap::Command::new("lint")),
         StatusArgs::augment_args(clap::Command::new("status")),
         DoctorArgs::augment_args(clap::Command::new("doctor")),

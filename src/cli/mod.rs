@@ -1,5 +1,6 @@
 //! The commands.
 
+pub mod check;
 pub mod cluster;
 pub mod crds;
 pub mod doctor;

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::observe::MxSeen;
 use super::report::{Hold, Report};
 use crate::api::condition::Reason;
+use crate::diagnosis::live::nearest;
 use crate::diagnosis::{Code, Finding, Severity};
 use crate::lifecycle::Record;
 use crate::lifecycle::observation::{
@@ -12,7 +13,7 @@ use crate::lifecycle::observation::{
     PublicOutcome,
 };
 use crate::lifecycle::publish::{Served, Shown};
-use crate::protocol::{Domain, HostName, Mode, MxPattern};
+use crate::protocol::{Domain, HostName, Mode};
 
 /// All findings about a domain, worst first.
 pub(super) fn findings(report: &Report, now: Timestamp) -> Vec<Finding> {
@@ -266,22 +267,6 @@ fn coverage(domain: &Domain, record: &Record, mx: &MxSeen, findings: &mut Vec<Fi
             "the domain takes no mail (null MX)",
         )),
         MxSeen::Failed(_) => {}
-    }
-}
-
-/// The pattern that comes nearest to the host, and why it does not match.
-fn nearest(host: &HostName, patterns: &[MxPattern]) -> String {
-    let shared = |pattern: &MxPattern| {
-        let ours = host.labels().rev();
-        let theirs = pattern.host().labels().rev();
-        ours.zip(theirs).take_while(|(a, b)| a == b).count()
-    };
-    match patterns.iter().max_by_key(|pattern| shared(pattern)) {
-        Some(pattern) if pattern.is_wildcard() && host.is_below(pattern.host()) => {
-            format!("the nearest pattern is {pattern}, whose * stands for exactly one label")
-        }
-        Some(pattern) => format!("the nearest pattern is {pattern}"),
-        None => "the policy has no pattern".to_owned(),
     }
 }
 

@@ -5,6 +5,7 @@ mod catalogue;
 mod external_dns;
 mod finding;
 pub mod lint;
+pub mod live;
 mod readers;
 mod recognise;
 mod report;

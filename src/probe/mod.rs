@@ -4,6 +4,7 @@ pub mod connect_to;
 pub mod endpoint;
 mod fetch;
 pub mod policy_host;
+pub mod smtp;
 pub mod tls;
 
 pub use fetch::{BodyError, FetchError};

@@ -1,0 +1,252 @@
+//! `mta-sts check`: what is wrong with the MTA-STS of any domain, and the one thing to do.
+
+mod gather;
+mod report;
+
+use std::collections::BTreeSet;
+use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use futures::StreamExt as _;
+use ipnet::IpNet;
+
+use self::gather::Probes;
+use self::report::{Checked, Verdict};
+use super::cluster;
+use super::exit;
+use super::lint::{self, FailOn};
+use super::output::{OutputArgs, Streams, say};
+use crate::clock;
+use crate::config::DnsVerify;
+use crate::diagnosis::live::judge;
+use crate::limits::{CHECK_DOMAINS, CHECK_LIST_BYTES};
+use crate::probe::connect_to::ConnectTo;
+use crate::probe::dns::{AuthoritativeOverride, DnsProbe, DnsProbeSettings, server_address};
+use crate::probe::target::TargetPolicy;
+use crate::probe::tls::TrustStore;
+use crate::protocol::Domain;
+
+/// Look at domains as senders of mail do, and say what is wrong with their MTA-STS and TLS reporting.
+#[derive(Args, Clone, Debug)]
+pub struct CheckArgs {
+    /// Mail domains: what stands behind the @
+    #[arg(value_name = "DOMAIN", required_unless_present = "file")]
+    pub domains: Vec<String>,
+
+    /// A file with a domain a line (# begins a comment); `-` is standard input
+    #[arg(long, value_name = "LIST")]
+    pub file: Option<PathBuf>,
+
+    /// Whether MX hosts are asked on port 25: off; auto (a port 25 that answers nowhere does not change
+    /// the exit code); required
+    #[arg(long, value_enum, default_value_t)]
+    pub smtp: Smtp,
+
+    /// A resolver to ask, ADDR or ADDR:PORT; default: those of /etc/resolv.conf
+    #[arg(long = "resolver", value_name = "ADDR[:PORT]")]
+    pub resolvers: Vec<String>,
+
+    /// Whom to ask: the resolvers, as senders do, or the authoritative servers of each zone
+    #[arg(long, value_enum, default_value_t = DnsVerify::Resolver, ignore_case = true)]
+    pub dns_verify: DnsVerify,
+
+    /// The authoritative servers of a zone, with --dns-verify authoritative; default: found from the root
+    #[arg(long = "authoritative", value_name = "ZONE=ADDR[:PORT][,…]")]
+    pub authoritative: Vec<String>,
+
+    /// Connect to ADDR:PORT instead of HOST:PORT, as curl does
+    #[arg(long = "connect-to", value_name = "HOST:PORT:ADDR:PORT")]
+    pub connect_to: Vec<ConnectTo>,
+
+    /// Certificates that are trusted beside the system's, in PEM
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+
+    /// A private network whose addresses may be dialled
+    #[arg(long = "allow-target", value_name = "CIDR")]
+    pub allow_targets: Vec<IpNet>,
+
+    /// Seconds that one answer of a policy host or MX may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=300))]
+    pub timeout: u64,
+
+    /// Domains that are looked at at once
+    #[arg(long, value_name = "COUNT", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub jobs: u16,
+
+    /// The least severity that makes the exit code 1.
+    #[arg(long, value_enum, default_value_t)]
+    pub fail_on: FailOn,
+
+    /// How the answer is written.
+    #[command(flatten)]
+    pub shown: OutputArgs,
+}
+
+/// Whether MX hosts are asked on port 25.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum Smtp {
+    /// They are not.
+    Off,
+    /// They are; that none answers changes no exit code.
+    #[default]
+    Auto,
+    /// They are, and each has to answer.
+    Required,
+}
+
+/// Runs on the process's own streams.
+pub fn execute(args: &CheckArgs) -> ExitCode {
+    let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
+    let terminal = stdout.is_terminal();
+    let mut streams = Streams {
+        stdin: &mut stdin.lock(),
+        stdout: &mut stdout.lock(),
+        stderr: &mut stderr.lock(),
+        terminal,
+    };
+    cluster::run(run(args, &mut streams))
+}
+
+/// Runs, and returns the exit code: 0, 1 for findings, 2 for wrong usage, 3 where something could not
+/// be determined and nothing worse was found.
+pub async fn run(args: &CheckArgs, streams: &mut Streams<'_>) -> u8 {
+    let prepared = domains(args, streams).and_then(|domains| Ok((domains, probes(args)?)));
+    let (domains, probes) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            say(streams.stderr, &error);
+            return exit::USAGE;
+        }
+    };
+    let checks = domains.iter().map(|domain| check(&probes, domain));
+    let running = futures::stream::iter(checks).buffered(usize::from(args.jobs));
+    let checked: Vec<Checked> = running.collect().await;
+    let code = checked
+        .iter()
+        .map(|checked| exit_code(args, checked))
+        .max_by_key(|code| match *code {
+            exit::FOUND => 2,
+            exit::UNDETERMINED => 1,
+            _ => 0,
+        })
+        .unwrap_or(exit::CLEAN);
+    match report::show(args, &checked, streams) {
+        Ok(()) => code,
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => code,
+        Err(error) => {
+            say(streams.stderr, &format!("standard output: {error}"));
+            exit::USAGE
+        }
+    }
+}
+
+async fn check(probes: &Probes, domain: &Domain) -> Checked {
+    let seen = probes.look(domain).await;
+    let judged = judge(&seen, clock::now());
+    Checked { seen, judged }
+}
+
+fn exit_code(args: &CheckArgs, checked: &Checked) -> u8 {
+    if args.fail_on.is_met_by(&checked.judged.findings) {
+        return exit::FOUND;
+    }
+    match checked.verdict(args.smtp) {
+        Verdict::Unknown => exit::UNDETERMINED,
+        _ => exit::CLEAN,
+    }
+}
+
+/// The domains, each once, in the order in which they were given.
+fn domains(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Vec<Domain>, String> {
+    let mut written = args.domains.clone();
+    if let Some(path) = &args.file {
+        let name = path.to_string_lossy().into_owned();
+        let bytes = lint::read(path, streams.stdin, CHECK_LIST_BYTES);
+        let bytes = bytes.map_err(|error| format!("{name}: {error}"))?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let lines = text
+            .lines()
+            .map(|line| line.split('#').next().unwrap_or_default().trim());
+        written.extend(lines.filter(|line| !line.is_empty()).map(str::to_owned));
+    }
+    if written.is_empty() {
+        return Err("there is no domain to check".to_owned());
+    }
+    if written.len() > CHECK_DOMAINS {
+        return Err(format!(
+            "there are more than {CHECK_DOMAINS} domains: check them in parts"
+        ));
+    }
+    let mut seen = BTreeSet::new();
+    let mut domains = Vec::new();
+    for text in &written {
+        let domain = domain(text)?;
+        if seen.insert(domain.clone()) {
+            domains.push(domain);
+        }
+    }
+    Ok(domains)
+}
+
+/// A domain as people write it: in capitals, with a final dot, an address, a URL, in Unicode.
+fn domain(text: &str) -> Result<Domain, String> {
+    let bare = text.trim();
+    let bare = bare.rsplit_once('@').map_or(bare, |(_, domain)| domain);
+    let bare = bare.split_once("://").map_or(bare, |(_, rest)| rest);
+    let bare = bare.split('/').next().unwrap_or_default();
+    let bare = bare.trim_end_matches('.').to_lowercase();
+    let bare = bare.strip_prefix("mta-sts.").unwrap_or(&bare);
+    Domain::parse(bare).map_err(|error| format!("{text:?} is no mail domain: it {error}"))
+}
+
+fn probes(args: &CheckArgs) -> Result<Probes, String> {
+    let servers = args.resolvers.iter().map(|text| server_address(text));
+    let resolvers = servers.collect::<Result<_, _>>();
+    let zones = args.authoritative.iter().map(|text| text.parse());
+    let authoritative: Result<Vec<AuthoritativeOverride>, _> = zones.collect();
+    let targets = TargetPolicy {
+        allowed: args.allow_targets.clone(),
+    };
+    let dns = DnsProbe::new(DnsProbeSettings {
+        verify: args.dns_verify.into(),
+        resolvers: resolvers.map_err(|error| format!("--resolver: {error}"))?,
+        authoritative: authoritative.map_err(|error| format!("--authoritative: {error}"))?,
+        targets: targets.clone(),
+        ..DnsProbeSettings::default()
+    });
+    Ok(Probes {
+        dns: dns.map_err(|error| error.to_string())?,
+        trust: TrustStore::load(args.ca_file.as_deref()).map_err(|error| error.to_string())?,
+        targets,
+        connect_to: args.connect_to.clone(),
+        smtp: args.smtp,
+        time: Duration::from_secs(args.timeout),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_domain_may_be_written_as_people_do() {
+        for text in [
+            "example.org",
+            "Example.ORG.",
+            " example.org ",
+            "postmaster@example.org",
+            "https://example.org/",
+            "https://mta-sts.example.org/.well-known/mta-sts.txt",
+        ] {
+            assert_eq!(domain(text).unwrap().as_str(), "example.org", "{text}");
+        }
+        for text in ["", "localhost", "192.0.2.1", "a b.example", "@"] {
+            assert!(domain(text).is_err(), "{text}");
+        }
+    }
+}
