@@ -148,6 +148,7 @@ async fn mark_retiring(
     };
     record.publication.retiring = Some(Retiring {
         since: clock::now(),
+        withdrawn: false,
         txt_gone_at: None,
     });
     context.permit()?;
