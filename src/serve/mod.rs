@@ -1,6 +1,7 @@
 //! The policy server: answers by Host from memory what the operator has decided.
 
 pub mod admin;
+pub mod dns;
 mod host;
 pub mod http;
 pub mod listener;
@@ -17,6 +18,8 @@ use kube::{Api, Client, Config};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::dns::listener::{Counts, Sockets};
+use self::dns::names::Names;
 use self::listener::{Limits, Phase, Stats};
 use self::metrics::Requests;
 use self::store::{Store, Writer};
@@ -31,6 +34,10 @@ pub struct ServeArgs {
     /// Where policies are served, by HTTP, to the Ingress or Gateway
     #[arg(long, env = "MTA_STS_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
+    /// Where the operator's own name servers answer, over UDP and TCP; default: nowhere. Port 53 of
+    /// a Service leads here
+    #[arg(long, env = "MTA_STS_DNS_LISTEN")]
+    pub dns_listen: Option<SocketAddr>,
     /// Where /healthz, /readyz and /metrics are served
     #[arg(long, env = "MTA_STS_ADMIN_LISTEN", default_value = "0.0.0.0:8081")]
     pub admin_listen: SocketAddr,
@@ -80,6 +87,7 @@ pub async fn run(args: ServeArgs) -> Result<(), ServeError> {
     let server = Server {
         records: Api::namespaced(client, &namespace),
         listener: bind(args.listen).await?,
+        dns: bind_dns(args.dns_listen).await?,
         admin: bind(args.admin_listen).await?,
         limits: Limits::default(),
         drain: Duration::from_secs(args.drain_seconds.into()),
@@ -99,6 +107,16 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
     listener.map_err(|source| ServeError::Listen { address, source })
 }
 
+async fn bind_dns(address: Option<SocketAddr>) -> Result<Option<Sockets>, ServeError> {
+    let Some(address) = address else {
+        return Ok(None);
+    };
+    let sockets = Sockets::bind(address).await;
+    let sockets = sockets.map_err(|source| ServeError::Listen { address, source })?;
+    tracing::info!(dns = %address, "answering DNS queries");
+    Ok(Some(sockets))
+}
+
 /// A policy server with everything it needs.
 #[derive(Debug)]
 pub struct Server {
@@ -106,6 +124,8 @@ pub struct Server {
     pub records: Api<ConfigMap>,
     /// Where policies are served.
     pub listener: TcpListener,
+    /// Where DNS queries are answered, if they are.
+    pub dns: Option<Sockets>,
     /// Where [`admin`] is served.
     pub admin: TcpListener,
     /// Bounds of the policy listener.
@@ -124,11 +144,26 @@ impl Server {
         let requests = Requests::default();
         let (phase, phases) = tokio::sync::watch::channel(Phase::Serving);
         let (admin_phase, admin_phases) = tokio::sync::watch::channel(Phase::Serving);
-        let registry = metrics::registry(&requests, store.clone(), stats.clone(), feed.clone());
+        let names = Arc::new(Names::default());
+        let dns = self.dns.map(|sockets| {
+            let server = dns::listener::Server {
+                names: names.clone(),
+                counts: Counts::default(),
+                limiter: Arc::default(),
+            };
+            (server, sockets)
+        });
+        let registry = metrics::registry(&metrics::Counted {
+            requests: requests.clone(),
+            store: store.clone(),
+            stats: stats.clone(),
+            feed: feed.clone(),
+            dns: dns.as_ref().map(|(server, _)| server.clone()),
+        });
 
         let mut follower = tokio::spawn(watch::follow(
             self.records,
-            Writer::new(store.clone()),
+            Writer::new(store.clone(), names),
             feed.clone(),
         ));
         let readiness = phases.clone();
@@ -146,6 +181,13 @@ impl Server {
             Arc::default(),
             admin_phases,
         ));
+        let dns_phases = phases.clone();
+        let mut dns = tokio::spawn(async move {
+            match dns {
+                Some((server, sockets)) => server.serve(sockets, dns_phases).await,
+                None => std::future::pending().await,
+            }
+        });
         let handler = move |request: &_| {
             let response = http::answer(&store, request);
             requests.count(response.status());
@@ -163,6 +205,7 @@ impl Server {
             () = shutdown => {}
             _ = &mut follower => return Err(ServeError::TaskEnded("watch")),
             _ = &mut policies => return Err(ServeError::TaskEnded("listener")),
+            _ = &mut dns => return Err(ServeError::TaskEnded("DNS listener")),
         }
         tracing::info!(seconds = self.drain.as_secs(), "draining");
         phase.send_replace(Phase::LastCall);
@@ -173,6 +216,7 @@ impl Server {
         let _ = policies.await;
         admin_phase.send_replace(Phase::Closing);
         let _ = admin.await;
+        dns.abort();
         follower.abort();
         Ok(())
     }
