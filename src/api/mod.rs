@@ -20,8 +20,8 @@ pub use dns_provider::{
     TsigSpec,
 };
 pub use dns_service::{
-    ApiTokenSpec, AzureDnsSpec, DnsServiceSpec, GandiSpec, GoogleCloudDnsSpec, OtherServiceSpec,
-    OvhSpec, PowerDnsSpec, Route53Spec, SecretRef, WebhookSpec,
+    ApiTokenSpec, AuthoritativeSpec, AzureDnsSpec, DnsServiceSpec, GandiSpec, GoogleCloudDnsSpec,
+    OtherServiceSpec, OvhSpec, PowerDnsSpec, Route53Spec, SecretRef, WebhookSpec,
 };
 pub use mta_sts_policy::{
     AddressSpec, CacheStatus, DnsSpec, DnsStatus, FindingStatus, GatewayHostingSpec,

@@ -16,9 +16,9 @@ use crate::dns::{
     TsigSecret,
 };
 use crate::lifecycle::txt::TxtSet;
-use crate::lifecycle::{Address, ProviderKey};
+use crate::lifecycle::{Address, ProviderKey, Publication};
 use crate::limits;
-use crate::protocol::{Domain, InstallationId, PolicyId};
+use crate::protocol::{Domain, HostName, InstallationId, PolicyId};
 
 /// Everything that is needed to open a provider.
 #[derive(Clone, Debug)]
@@ -39,16 +39,28 @@ pub(super) struct Opened {
 /// What stands at the domain's names in the provider's zone.
 #[derive(Clone, Debug)]
 pub(super) struct View {
-    opened: Opened,
-    txt_zone: String,
+    place: Place,
     /// Where the TXT record is: `_mta-sts.<domain>`, or what a CNAME there leads to.
     pub(super) txt_name: String,
     txt: Option<RecordSet>,
-    host_zone: String,
-    host: String,
+    /// Where the address of the policy host is.
+    pub(super) host: String,
     a: Option<RecordSet>,
     aaaa: Option<RecordSet>,
     cname: Option<RecordSet>,
+}
+
+/// Where it stands, and so how it is changed.
+#[derive(Clone, Debug)]
+enum Place {
+    /// In zones of a provider.
+    Zones {
+        opened: Opened,
+        txt: String,
+        host: String,
+    },
+    /// In the domain's own record, from which our own name servers answer below this zone.
+    Record(HostName),
 }
 
 /// Opens a provider with its credentials.
@@ -224,11 +236,13 @@ impl Opened {
             self.read(&host_zone, &host, RecordType::Cname),
         )?;
         Ok(View {
-            opened: self.clone(),
-            txt_zone,
+            place: Place::Zones {
+                opened: self.clone(),
+                txt: txt_zone,
+                host: host_zone,
+            },
             txt_name: txt_name.to_owned(),
             txt,
-            host_zone,
             host,
             a,
             aaaa,
@@ -248,6 +262,43 @@ pub(super) fn classify(set: Option<&RecordSet>, installation: &InstallationId) -
 }
 
 impl View {
+    /// What the record of a domain lets our own name servers say.
+    pub(super) fn own(
+        publication: Option<&Publication>,
+        zone: &HostName,
+        txt_name: String,
+        host: String,
+    ) -> Self {
+        let answers = publication.and_then(|p| p.dns.answers.as_ref());
+        let answers = answers.filter(|answers| answers.zone == *zone);
+        let announced = publication.and_then(Publication::announced_in_dns);
+        let announced = announced.filter(|_| answers.is_some());
+        let of = |pick: fn(&Address) -> Option<RecordValue>| {
+            let values = answers.iter().flat_map(|a| &a.addresses).filter_map(pick);
+            record_set(answers.map_or(0, |a| a.ttl), values.collect())
+        };
+        Self {
+            place: Place::Record(zone.clone()),
+            txt_name,
+            txt: announced.map(|announced| {
+                let text = crate::protocol::StsRecord::render(&announced.id);
+                RecordSet::one(announced.ttl, RecordValue::txt(&text))
+            }),
+            host,
+            a: of(a_value),
+            aaaa: of(aaaa_value),
+            cname: of(cname_value),
+        }
+    }
+
+    /// Our own zone, where our own name servers answer.
+    pub(super) fn own_zone(&self) -> Option<&HostName> {
+        match &self.place {
+            Place::Record(zone) => Some(zone),
+            Place::Zones { .. } => None,
+        }
+    }
+
     /// Whose TXT records stand there.
     pub(super) fn txt(&self, installation: &InstallationId) -> TxtSet {
         classify(self.txt.as_ref(), installation)
@@ -284,9 +335,12 @@ impl View {
 
     /// What the service makes of a TTL.
     pub(super) fn ttl(&self, wanted: u32) -> u32 {
-        match &self.opened.provider {
-            Provider::Rfc2136(_) | Provider::Webhook(_) => wanted,
-            Provider::Service(service) => service.ttl(wanted),
+        match &self.place {
+            Place::Zones { opened, .. } => match &opened.provider {
+                Provider::Rfc2136(_) | Provider::Webhook(_) => wanted,
+                Provider::Service(service) => service.ttl(wanted),
+            },
+            Place::Record(_) => wanted,
         }
     }
 
@@ -324,7 +378,11 @@ impl View {
             expected: self.txt.clone(),
             desired: record_set(set_ttl, values),
         };
-        self.swap(context, &self.txt_zone, &[change]).await
+        match &self.place {
+            Place::Zones { opened, txt, .. } => opened.swap(context, txt, &[change]).await,
+            // It is announced by the record alone, and whoever has read that has read this.
+            Place::Record(_) => Ok(Ok(Swap::Conflict)),
+        }
     }
 
     /// Brings the address records to be exactly `wanted`, all in one change.
@@ -356,9 +414,15 @@ impl View {
         if changes.is_empty() {
             return Ok(Ok(Swap::Done));
         }
-        self.swap(context, &self.host_zone, &changes).await
+        match &self.place {
+            Place::Zones { opened, host, .. } => opened.swap(context, host, &changes).await,
+            // Written into the record by whoever has it.
+            Place::Record(_) => Ok(Ok(Swap::Conflict)),
+        }
     }
+}
 
+impl Opened {
     async fn swap(
         &self,
         context: &Context,
@@ -367,7 +431,6 @@ impl View {
     ) -> Result<Result<Swap, ProviderError>, Error> {
         let deadline: Duration = context.permit()?;
         let result = self
-            .opened
             .provider
             .compare_and_swap(zone, changes, deadline)
             .await

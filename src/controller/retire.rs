@@ -25,6 +25,7 @@ use super::span;
 use crate::clock;
 use crate::dns::Swap;
 use crate::lifecycle::observation::{TxtAnswer, UNREACHABLE_HOLD};
+use crate::lifecycle::own_zone::host_name;
 use crate::lifecycle::txt::TxtSet;
 use crate::lifecycle::{Publication, Record};
 use crate::limits;
@@ -136,6 +137,12 @@ fn end_of_ttl(publication: &Publication, gone_at: Timestamp) -> Timestamp {
 
 /// What stands in the provider's zone; `None` where records are set by hand, or have to be.
 async fn view(context: &Context, publication: &Publication) -> Option<Result<View, ProviderError>> {
+    if let Some(answers) = &publication.dns.answers {
+        // Answered from the record itself, whatever has become of the provider object.
+        let txt = publication_txt_name(publication);
+        let host = host_name(&publication.domain, &answers.zone);
+        return Some(Ok(View::own(Some(publication), &answers.zone, txt, host)));
+    }
     let key = publication.dns.provider.clone()?;
     let found = match &key.namespace {
         Some(namespace) => namespaced_spec(&context.caches, namespace, &key.name)
@@ -148,6 +155,9 @@ async fn view(context: &Context, publication: &Publication) -> Option<Result<Vie
         tracing::warn!(domain = %publication.domain, provider = key.name, "the provider of a retiring domain is gone: remove its TXT and address records by hand");
         return None;
     };
+    if spec.authoritative.is_some() {
+        return None;
+    }
     let access = Access { key, spec, zones };
     let domain = &publication.domain;
     let name = publication_txt_name(publication);
@@ -181,6 +191,13 @@ async fn remove_txt(
         Some(Ok(view)) if shared(&view.txt(&context.installation)) => {
             return note_gone(context, stored, record).await;
         }
+        Some(Ok(view)) if view.own_zone().is_some() => {
+            if let Some(withdrawn) = withdrawn(record) {
+                context.permit()?;
+                context.records.write(Some(stored), &withdrawn).await?;
+                return Ok(Action::requeue(Duration::ZERO));
+            }
+        }
         Some(Ok(view)) if !view.txt(&context.installation).has_none_of_ours() => {
             let ttl = record.publication.announced.as_ref().map_or(0, |a| a.ttl);
             return match view.write_txt(context, None, ttl).await? {
@@ -202,6 +219,14 @@ async fn remove_txt(
         return Ok(Action::requeue(RETRY));
     }
     note_gone(context, stored, record).await
+}
+
+/// The record with its announcement taken back; `None` if it was already.
+fn withdrawn(record: &Record) -> Option<Record> {
+    record.publication.announced_in_dns()?;
+    let mut withdrawn = record.clone();
+    withdrawn.publication.retiring.as_mut()?.withdrawn = true;
+    Some(withdrawn)
 }
 
 async fn note_gone(context: &Context, stored: &Stored, record: &Record) -> Result<Action, Error> {
@@ -259,6 +284,8 @@ async fn remove_rest(
         gateway::remove(context, domain).await?;
     }
     match view {
+        // It goes with the record.
+        Some(Ok(view)) if view.own_zone().is_some() => {}
         Some(Ok(view)) => {
             let ours = &publication.dns.addresses;
             let present = view.addresses();

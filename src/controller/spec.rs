@@ -6,8 +6,9 @@ use super::accept::Rejected;
 use super::service::{Credentials, own_blocks};
 use crate::api::condition::Reason;
 use crate::api::{
-    ClusterDnsProviderSpec, DnsProviderSpec, DnsServiceSpec, GatewayParentRef, IngressSpec,
-    IssuerKind, MtaStsPolicy, MtaStsPolicySpec, ProviderKind, Rfc2136Spec, SecretKeyRef, TsigSpec,
+    AuthoritativeSpec, ClusterDnsProviderSpec, DnsProviderSpec, DnsServiceSpec, GatewayParentRef,
+    IngressSpec, IssuerKind, MtaStsPolicy, MtaStsPolicySpec, ProviderKind, Rfc2136Spec,
+    SecretKeyRef, TsigSpec,
 };
 use crate::diagnosis::{
     ApiFields, CredentialFields, Finding, ProviderFields, Rfc2136Fields, SecretKeyFields,
@@ -119,7 +120,15 @@ fn services(spec: &DnsServiceSpec) -> Vec<ServiceFields<'_>> {
         .webhook
         .iter()
         .map(|webhook| ServiceFields::Webhook(&webhook.url));
-    rfc2136.chain(blocks).chain(other).chain(webhook).collect()
+    let own = spec.authoritative.iter().map(|own| {
+        let AuthoritativeSpec { zone, name_servers } = own;
+        ServiceFields::Authoritative {
+            zone,
+            name_servers: name_servers.clone(),
+        }
+    });
+    let named = rfc2136.chain(blocks).chain(other).chain(webhook);
+    named.chain(own).collect()
 }
 
 fn credential((credential, reference): (String, SecretKeyRef)) -> CredentialFields {

@@ -28,6 +28,7 @@ pub(super) const FIELDS: Fields = &[
             "gandi",
             "service",
             "webhook",
+            "authoritative",
             "zones",
             "allowedNamespaces",
         ],
@@ -37,6 +38,7 @@ pub(super) const FIELDS: Fields = &[
     ("spec.rfc2136.tsig.secretRef", &["name", "key"]),
     ("spec.service", &["name", "config", "credentialsSecretRef"]),
     ("spec.webhook", &["url"]),
+    ("spec.authoritative", &["zone", "nameServers"]),
     ("spec.service.credentialsSecretRef", &["name"]),
     (
         "spec.allowedNamespaces",
@@ -84,6 +86,13 @@ impl Reader {
         if let Some(webhook) = self.object(spec.get("webhook"), "spec.webhook") {
             let url = self.text(webhook, "spec.webhook", "url");
             services.push(ServiceFields::Webhook(url.unwrap_or_default()));
+        }
+        let path = "spec.authoritative";
+        if let Some(own) = self.object(spec.get("authoritative"), path) {
+            services.push(ServiceFields::Authoritative {
+                zone: self.text(own, path, "zone").unwrap_or_default(),
+                name_servers: self.texts(own, path, "nameServers"),
+            });
         }
         services
     }
