@@ -1,8 +1,9 @@
 //! The operator's own name servers: a customer points two names at them, once, and nobody needs
 //! access to his zone.
 //!
-//! Everything runs in a network of its own, where the operator walks the DNS from a root: BIND has
-//! the root, the customers' zones and the zone that delegates ours.
+//! The tests with an operator run in a network of their own, where it walks the DNS from a
+//! root: BIND has the root, the customers' zones and the zone that delegates ours. The others ask one
+//! name server alone, beside BIND and Knot with the same zone.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,22 +14,34 @@
 
 mod support;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, DeleteParams};
 use mta_sts_operator::api::ClusterDnsProvider;
+use mta_sts_operator::lifecycle::Address;
+use mta_sts_operator::lifecycle::own_zone::OwnZone;
+use mta_sts_operator::serve::dns::listener::{Counts, Server, Sockets};
+use mta_sts_operator::serve::dns::names::{Names, Said, Word};
+use mta_sts_operator::serve::listener::Phase;
 use serde_json::{Value, json};
 use support::bind::{Bind, Zone};
 use support::front::Front;
+use support::knot::Knot;
 use support::netns;
 use support::ports::{free_port, loopback};
 use support::process::Process;
 use support::wait::{always, ensure, eventually};
 use support::world::{KEY, SOON, SYSTEM, World, find, id_in, ready, shown};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 /// Serves the root zone.
 const ROOT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 53);
@@ -388,7 +401,6 @@ async fn a_provider_says_what_is_missing_for_its_zone() {
     net.provider().await;
     let servers = ["ns1.example.net", "ns2.example.net"];
 
-    // Not delegated, then somebody else's, then one that no name server answers for.
     net.apply_provider(
         "bare",
         json!({"zone": "bare.example.net", "nameServers": servers}),
@@ -397,9 +409,6 @@ async fn a_provider_says_what_is_missing_for_its_zone() {
     let message = net.provider_is("bare", "False", "NotDelegated").await;
     let record = "bare.example.net. NS ns1.example.net.";
     assert!(message.contains(record), "{message}");
-    net.world
-        .nsupdate("update add bare.example.net 60 NS ns1.example.net");
-    net.provider_is("bare", "True", "Accepted").await;
 
     for (name, zone) in [
         ("nested", "example.org.sts.example.net"),
@@ -417,4 +426,244 @@ async fn a_provider_says_what_is_missing_for_its_zone() {
         ensure(servers.contains("ns2.example.net"), servers)
     })
     .await;
+}
+
+/// One name server alone, with example.org and a.b.example.com below our zone.
+struct Alone {
+    address: SocketAddr,
+    _phase: watch::Sender<Phase>,
+    task: JoinHandle<()>,
+}
+
+impl Alone {
+    async fn start() -> Self {
+        let names = Arc::new(Names::default());
+        names.set_zones(&[OwnZone {
+            zone: OWN.parse().unwrap(),
+            name_servers: vec!["ns1.example.net".parse().unwrap()],
+        }]);
+        for (domain, address) in [
+            ("example.org", Address::A([192, 0, 2, 1].into())),
+            (
+                "a.b.example.com",
+                Address::Cname("front.example.net".to_owned()),
+            ),
+        ] {
+            let said = Said {
+                zone: OWN.parse().unwrap(),
+                txt: Some((ID.parse().unwrap(), 300)),
+                addresses: vec![address].into(),
+                ttl: 300,
+                serial: 1,
+            };
+            names.set(domain, Some(Word::Said(said)));
+        }
+        names.complete();
+        let sockets = Sockets::bind(loopback(0)).await.unwrap();
+        let address = sockets.address().unwrap();
+        let (phase, phases) = watch::channel(Phase::Serving);
+        let server = Server {
+            names,
+            counts: Counts::default(),
+            limiter: Arc::default(),
+        };
+        let task = tokio::spawn(async move { server.serve(sockets, phases).await });
+        Self {
+            address,
+            _phase: phase,
+            task,
+        }
+    }
+
+    /// What it answers to octets, if anything before `MOMENT` is over.
+    async fn datagram(&self, octets: &[u8]) -> Option<Vec<u8>> {
+        let socket = UdpSocket::bind(loopback(0)).await.unwrap();
+        socket.send_to(octets, self.address).await.unwrap();
+        let mut buffer = vec![0; 65_535];
+        let received = timeout(MOMENT, socket.recv(&mut buffer)).await.ok()?;
+        buffer.truncate(received.unwrap());
+        Some(buffer)
+    }
+
+    async fn assert_alive(&self) {
+        assert!(!self.task.is_finished());
+        let answer = self.datagram(&question("example.org", 7)).await.unwrap();
+        assert_eq!(answer[..2], [0, 7]);
+        assert_eq!(answer[3] & 15, 0);
+    }
+}
+
+const ID: &str = "20261125000000aaaaaaaabbbbbb";
+
+/// The same zone as BIND and Knot have it.
+const ZONE_TEXT: &str = "_mta-sts.example.org TXT \"v=STSv1; id=20261125000000aaaaaaaabbbbbb;\"\n\
+    mta-sts.example.org A 192.0.2.1\n\
+    _mta-sts.a.b.example.com TXT \"v=STSv1; id=20261125000000aaaaaaaabbbbbb;\"\n\
+    mta-sts.a.b.example.com CNAME front.example.net.\n";
+
+/// A question for the TXT record of a domain below our zone.
+fn question(domain: &str, id: u8) -> Vec<u8> {
+    let mut octets = vec![0, id, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in format!("_mta-sts.{domain}.{OWN}").split('.') {
+        octets.push(u8::try_from(label.len()).unwrap());
+        octets.extend(label.as_bytes());
+    }
+    octets.extend([0, 0, 16, 0, 1]);
+    octets
+}
+
+/// Code, flags and answers as `dig` prints them, and whose SOA denies; sizes and times left out.
+fn essence(printed: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for line in printed.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if let Some((_, status)) = line.split_once("status: ") {
+            found.push(status.split(',').next().unwrap().to_owned());
+        } else if let Some(rest) = line.strip_prefix(";; flags: ") {
+            found.push(rest.split(';').next().unwrap().to_owned());
+        } else if line.starts_with("; EDNS") {
+            let edns = line.split(", udp").next().unwrap().split(" udp").next();
+            found.push(edns.unwrap().to_owned());
+        } else if words.get(3) == Some(&"SOA") {
+            found.push(format!("SOA of {}", words[0]));
+        } else if !line.starts_with(';') && words.len() > 4 {
+            // Whose capitals an owner name has, the question's or the zone's, differs among all.
+            let owner = words[0].to_lowercase();
+            found.push(format!("{} {} {}", owner, words[3], words[4..].join(" ")));
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_answers_as_bind_and_knot_do() {
+    let ours = Alone::start().await;
+    let zone = Zone::new(OWN, ZONE_TEXT).with_name_servers("@ NS ns1.example.net.");
+    let bind = Bind::start(&[zone], &[]);
+    let knot = Knot::with_records(&[OWN], KEY, ZONE_TEXT);
+    let others = [("BIND", bind.address()), ("Knot", knot.address())];
+    let below = |name: &str| format!("{name}.{OWN}");
+    let names = [
+        below("_mta-sts.example.org"),
+        below("_MTA-sts.eXample.ORG"),
+        below("mta-sts.example.org"),
+        below("mta-sts.a.b.example.com"),
+        below("example.org"),
+        below("b.example.com"),
+        below("org"),
+        below("x.example.org"),
+        below("x._mta-sts.example.org"),
+        below("x"),
+        OWN.to_owned(),
+        "example.com".to_owned(),
+    ];
+    let ways: [&[&str]; 5] = [
+        &["+noedns"],
+        &["+edns=0", "+nocookie"],
+        &["+edns=0", "+nocookie", "+dnssec"],
+        &["+tcp", "+nocookie"],
+        &["+edns=1", "+noednsneg", "+nocookie"],
+    ];
+    for name in &names {
+        for record_type in ["TXT", "A", "AAAA", "CNAME", "MX", "DS"] {
+            for way in ways {
+                let args = |server: SocketAddr| {
+                    let shown = ["+noall", "+comments", "+answer", "+authority"];
+                    let mut args: Vec<&str> = shown.to_vec();
+                    args.extend(way);
+                    args.extend([name.as_str(), record_type]);
+                    essence(&dig(server.ip(), server.port(), &args))
+                };
+                let answer = args(ours.address);
+                assert!(answer.len() > 1, "{name} {record_type} {way:?}: {answer:?}");
+                for (who, server) in others {
+                    assert_eq!(answer, args(server), "{who}: {name} {record_type} {way:?}");
+                }
+            }
+        }
+    }
+    let any = dig(
+        ours.address.ip(),
+        ours.address.port(),
+        &["+notcp", &names[0], "ANY"],
+    );
+    assert!(any.contains("RFC8482"), "{any}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_is_sent_nothing_is_reflected_and_nothing_ends() {
+    let server = Alone::start().await;
+    let good = question("example.org", 1);
+    type Change<'a> = &'a dyn Fn(&mut Vec<u8>);
+    let cases: [(&str, Change<'_>, Option<u8>); 9] = [
+        ("an answer", &|o| o[2] = 0x84, None),
+        ("nothing", &|o| o.clear(), None),
+        ("half a header", &|o| o.truncate(7), None),
+        ("half a name", &|o| o.truncate(20), Some(1)),
+        ("no question", &|o| o[5] = 0, Some(1)),
+        ("two questions", &|o| o[5] = 2, Some(1)),
+        (
+            "a loop",
+            &|o| o[12..14].copy_from_slice(&[0xC0, 0x0C]),
+            Some(1),
+        ),
+        ("an update", &|o| o[2] = 0x28, Some(4)),
+        ("a long tail", &|o| o.extend([0xFF; 3000]), Some(0)),
+    ];
+    for (case, change, code) in cases {
+        let mut octets = good.clone();
+        change(&mut octets);
+        let answer = server.datagram(&octets).await;
+        assert_eq!(answer.as_ref().map(|a| a[3] & 15), code, "{case}");
+        if let Some(answer) = answer.filter(|_| code != Some(0)) {
+            assert!(answer.len() <= octets.len(), "{case}: it is made larger");
+        }
+        server.assert_alive().await;
+    }
+    // Over TCP: a length that nothing follows, one that is too long, and many at once.
+    for octets in [&[0, 200, 1][..], &[255, 255], &[0, 0], &[0, 3, 1, 2, 3]] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(octets).await.unwrap();
+        let _ = stream.shutdown().await;
+        let mut rest = Vec::new();
+        let _ = timeout(SOON, stream.read_to_end(&mut rest)).await.unwrap();
+        assert!(rest.is_empty());
+    }
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    for id in 1..=3 {
+        let octets = question("example.org", id);
+        let length = u16::try_from(octets.len()).unwrap();
+        let framed = [&length.to_be_bytes()[..], &octets].concat();
+        stream.write_all(&framed).await.unwrap();
+    }
+    for id in 1..=3 {
+        let mut answer = vec![0; usize::from(stream.read_u16().await.unwrap())];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer[1], id);
+    }
+    server.assert_alive().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_too_often_is_asked_to_come_by_tcp() {
+    let server = Alone::start().await;
+    let socket = UdpSocket::bind(loopback(0)).await.unwrap();
+    let octets = question("example.org", 1);
+    let (mut whole, mut cut) = (0, 0);
+    let mut buffer = vec![0; 65_535];
+    for _ in 0..200 {
+        socket.send_to(&octets, server.address).await.unwrap();
+        while let Ok(Ok(_)) = timeout(Duration::from_millis(2), socket.recv(&mut buffer)).await {
+            match buffer[2] & 2 {
+                0 => whole += 1,
+                _ => cut += 1,
+            }
+        }
+    }
+    assert!((20..120).contains(&whole), "{whole} whole answers");
+    assert!(cut > 20, "{cut} were cut off");
+    let (ip, port) = (server.address.ip(), server.address.port());
+    let name = format!("_mta-sts.example.org.{OWN}");
+    let by_tcp = dig(ip, port, &["+tcp", "+short", &name, "TXT"]);
+    assert_eq!(id_in(&by_tcp).as_deref(), Some(ID));
 }
