@@ -176,6 +176,9 @@ topologySpreadConstraints:
   args:
     - serve
     - --drain-seconds={{ .Values.policyServer.drainSeconds }}
+    {{- if .Values.dns.enabled }}
+    - --dns-listen={{ .Values.dns.listen }}
+    {{- end }}
     {{- with .Values.policyServer.extraArgs }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
@@ -189,6 +192,15 @@ topologySpreadConstraints:
       containerPort: 8080
     - name: policy-admin
       containerPort: 8081
+    {{- if .Values.dns.enabled }}
+    {{- $port := last (splitList ":" .Values.dns.listen) | int }}
+    - name: dns
+      containerPort: {{ $port }}
+      protocol: UDP
+    - name: dns-tcp
+      containerPort: {{ $port }}
+      protocol: TCP
+    {{- end }}
   # Ready once all records were read. A watch that is lost later does not make it unready.
   readinessProbe:
     httpGet:
