@@ -28,12 +28,30 @@ pub struct Sockets {
 }
 
 /// What is counted. No label ever comes from a query.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Counts {
     /// Answers by transport and code.
     pub(crate) answers: Family<Answered, Counter>,
     /// Answers over UDP that were held back or cut off by the rate limit.
     pub(crate) limited: Family<Limited, Counter>,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        let counts = Self {
+            answers: Family::default(),
+            limited: Family::default(),
+        };
+        // There from the start: what appears with its first count hides that count from a rate.
+        for transport in ["udp", "tcp"] {
+            let code = "NOERROR";
+            let _ = counts.answers.get_or_create(&Answered { transport, code });
+        }
+        for action in ["cut", "dropped"] {
+            let _ = counts.limited.get_or_create(&Limited { action });
+        }
+        counts
+    }
 }
 
 /// Labels of an answer.
