@@ -45,9 +45,14 @@ use tokio::time::timeout;
 
 /// Serves the root zone.
 const ROOT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 53);
-/// The two policy servers; the first one's address is that of the public front too.
-const NODES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 77, 0, 2), Ipv4Addr::new(10, 77, 0, 3)];
-const ADDRESSES: [&str; 3] = ["127.0.0.53", "10.77.0.2", "10.77.0.3"];
+/// The policy servers; the first one's address is that of the public front too. The delegation leads
+/// to the first two only, as a load balancer does at a time.
+const NODES: [Ipv4Addr; 3] = [
+    Ipv4Addr::new(10, 77, 0, 2),
+    Ipv4Addr::new(10, 77, 0, 3),
+    Ipv4Addr::new(10, 77, 0, 4),
+];
+const ADDRESSES: [&str; 4] = ["127.0.0.53", "10.77.0.2", "10.77.0.3", "10.77.0.4"];
 const POLICY_SERVICE: &str = "mta-sts-policy";
 const POLICY_PORT: u16 = 8080;
 /// Long enough to see that something does not happen.
@@ -172,12 +177,13 @@ fn root_zone(zones: &[Zone], server: IpAddr) -> Zone {
 }
 
 async fn policy_service(world: &World) {
-    let port = json!({"name": "http", "port": POLICY_PORT});
+    let ports = json!([{"name": "http", "port": POLICY_PORT},
+        {"name": "dns", "port": 53, "protocol": "UDP"}]);
     world
         .apply::<Service>(
             Some(SYSTEM),
             json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": POLICY_SERVICE},
-                "spec": {"ports": [port]}}),
+                "spec": {"ports": ports}}),
         )
         .await;
     let endpoints: Vec<Value> = NODES
@@ -190,7 +196,7 @@ async fn policy_service(world: &World) {
             json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
                 "metadata": {"name": format!("{POLICY_SERVICE}-1"),
                     "labels": {"kubernetes.io/service-name": POLICY_SERVICE}},
-                "addressType": "IPv4", "ports": [port], "endpoints": endpoints}),
+                "addressType": "IPv4", "ports": ports, "endpoints": endpoints}),
         )
         .await;
 }
@@ -240,6 +246,11 @@ fn ids(name: &str) -> Vec<Option<String>> {
         .collect()
 }
 
+/// The same id at each of our name servers.
+fn each(id: &str) -> Vec<Option<String>> {
+    vec![Some(id.to_owned()); NODES.len()]
+}
+
 #[tokio::test]
 async fn a_customer_points_two_names_here_and_no_token_is_needed() {
     let name = "a_customer_points_two_names_here_and_no_token_is_needed";
@@ -248,10 +259,10 @@ async fn a_customer_points_two_names_here_and_no_token_is_needed() {
         return netns::run(name, &ADDRESSES).await;
     }
     let domain = "example.org";
-    let net = Net::start(vec![customer(domain, "")]).await;
-    let world = &net.world;
+    let mut net = Net::start(vec![customer(domain, "")]).await;
     net.provider().await;
     net.policy(domain, json!({})).await;
+    let world = &net.world;
 
     // Who has done nothing yet is told what to do, both names at once.
     let status = world
@@ -281,7 +292,7 @@ async fn a_customer_points_two_names_here_and_no_token_is_needed() {
         ]
     );
     let own_txt = format!("_mta-sts.{domain}.{OWN}");
-    assert_eq!(ids(&own_txt), [None, None], "nothing is announced");
+    assert_eq!(ids(&own_txt), [None, None, None], "nothing is announced");
 
     // Half of it is a finding that names the other half.
     let alias = |name: &str| format!("update add {name}.{domain} 60 CNAME {name}.{domain}.{OWN}");
@@ -298,27 +309,37 @@ async fn a_customer_points_two_names_here_and_no_token_is_needed() {
         "{}",
         finding.message
     );
-    assert_eq!(ids(&own_txt), [None, None], "nobody would see it");
+    assert_eq!(ids(&own_txt), [None, None, None], "nobody would see it");
 
     world.nsupdate(&alias("_mta-sts"));
     let serial = world.bind.lock().unwrap().serial(domain);
     let status = world.ready(domain).await;
     let first = status.policy.unwrap().id;
-    assert_eq!(ids(&own_txt), [Some(first.clone()), Some(first.clone())]);
+    assert_eq!(ids(&own_txt), each(&first));
     assert!(world.body(domain).await.unwrap().contains("mode: testing"));
 
     net.policy(domain, json!({"mode": "enforce"})).await;
     let status = world.ready(domain).await;
-    let second = status.policy.unwrap().id;
+    let second = status.policy.clone().unwrap().id;
     assert!(second > first);
-    assert_eq!(ids(&own_txt), [Some(second.clone()), Some(second.clone())]);
+    assert_eq!(ids(&own_txt), each(&second));
+
+    // Each was asked, not only those that the delegation leads to.
+    let records = status.dns.unwrap().records;
+    let txt = records.iter().find(|record| record.type_ == "TXT").unwrap();
+    let asked: Vec<&str> = txt.servers.iter().map(|s| s.address.as_str()).collect();
+    assert!(asked.contains(&"10.77.0.4:53"), "{asked:?}");
 
     // The provider object may go: what was announced stays, also over a restart.
     let api = Api::<ClusterDnsProvider>::all(world.client.clone());
     api.delete("own", &DeleteParams::default()).await.unwrap();
+    net.servers.pop().unwrap().terminate(SOON).await;
+    let again = policy_server(world, NODES[2]).await;
+    assert_eq!(ids(&own_txt), each(&second));
+    net.servers.push(again);
     world.delete(domain).await;
     eventually("the TXT record is gone", SOON, async || {
-        ensure(ids(&own_txt) == [None, None], "still there")
+        ensure(ids(&own_txt) == [None, None, None], "still there")
     })
     .await;
     world
@@ -379,10 +400,7 @@ async fn a_customer_delegates_the_names_themselves() {
     .await;
     let status = world.ready(domain).await;
     let id = status.policy.unwrap().id;
-    assert_eq!(
-        ids("_mta-sts.example.com"),
-        [Some(id.clone()), Some(id.clone())]
-    );
+    assert_eq!(ids("_mta-sts.example.com"), each(&id));
 
     // The zones are found again by a policy server that starts later, from what is stored.
     let zones = Api::<ConfigMap>::namespaced(world.client.clone(), SYSTEM);

@@ -248,9 +248,12 @@ async fn txt_is_gone(context: &Context, record: &Record) -> bool {
     }
     let domain = &publication.domain;
     let name = publication_txt_name(publication);
-    let Ok(servers) = context.dns.ask_all(&name, RecordType::Txt).await else {
+    let Ok(mut servers) = context.dns.ask_all(&name, RecordType::Txt).await else {
         return false;
     };
+    if publication.dns.answers.is_some() {
+        servers.extend(observe::each_of_ours(context, &name, RecordType::Txt).await);
+    }
     let now = clock::now();
     let mut confirmed = 0;
     for server in servers {

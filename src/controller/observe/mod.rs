@@ -99,10 +99,6 @@ pub(super) async fn dns_seen(
         Ok((name, servers)) => (name, servers, None),
         Err(error) => (record_name, Vec::new(), Some(error.to_string())),
     };
-    let servers = servers
-        .into_iter()
-        .map(|server| txt_server(context, domain, server.server.address, server.result, now))
-        .collect();
     let (provider, own) = match &accepted.provider {
         None => (None, None),
         Some(chosen) => {
@@ -117,6 +113,16 @@ pub(super) async fn dns_seen(
             }
         }
     };
+    let mut servers = servers;
+    if let Some(own) = own.as_ref().filter(|own| own.txt.is_here())
+        && !servers.is_empty()
+    {
+        servers.extend(each_of_ours(context, &own.txt_name(), RecordType::Txt).await);
+    }
+    let servers = servers
+        .into_iter()
+        .map(|server| txt_server(context, domain, server.server.address, server.result, now))
+        .collect();
     DnsSeen {
         provider,
         txt_name,
@@ -152,6 +158,18 @@ pub(super) async fn end_of_aliases(
         name: record_name.to_owned(),
         limit: limits::DNS_CHAIN,
     })
+}
+
+/// What each of our own name servers says: behind one address of the delegation there may be many.
+pub(super) async fn each_of_ours(
+    context: &Context,
+    name: &str,
+    record_type: RecordType,
+) -> Vec<ServerAnswer> {
+    let servers = endpoints::dns_addresses(context);
+    let zone = name.split_once('.').map_or(name, |(_, zone)| zone);
+    let asked = context.dns.ask_these(&servers, zone, name, record_type);
+    asked.await.unwrap_or_default()
 }
 
 /// What a provider is asked about.
