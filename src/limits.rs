@@ -326,3 +326,13 @@ pub const DNS_ALL_ANSWERS: u32 = 1000;
 
 /// Networks and answers that are counted at once; more share a count. Each takes 32 bytes.
 pub const DNS_RATE_SLOTS: usize = 16 * 1024;
+
+/// Largest file of a DNSSEC key: one takes 241 bytes.
+pub const DNS_KEY_BYTES: u64 = 16 * 1024;
+
+/// How long a signature is valid. It is made when it is asked for and nobody keeps an answer for
+/// longer than its TTL, of at most a day: three days bear clocks that are wrong by two.
+pub const SIGNATURE_SECONDS: i64 = 3 * 86_400;
+
+/// How long before now a signature begins, for resolvers whose clock is behind.
+pub const SIGNATURE_SKEW_SECONDS: i64 = 3 * 3600;

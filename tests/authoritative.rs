@@ -27,6 +27,7 @@ use mta_sts_operator::lifecycle::Address;
 use mta_sts_operator::lifecycle::own_zone::OwnZone;
 use mta_sts_operator::serve::dns::listener::{Counts, Server, Sockets};
 use mta_sts_operator::serve::dns::names::{Names, Said, Word};
+use mta_sts_operator::serve::dns::sign::Signer;
 use mta_sts_operator::serve::listener::Phase;
 use serde_json::{Value, json};
 use support::bind::{Bind, Zone};
@@ -455,6 +456,11 @@ struct Alone {
 
 impl Alone {
     async fn start() -> Self {
+        Self::with_signer(None).await
+    }
+
+    /// The same with a key that signs.
+    async fn with_signer(signer: Option<Arc<Signer>>) -> Self {
         let names = Arc::new(Names::default());
         names.set_zones(&[OwnZone {
             zone: OWN.parse().unwrap(),
@@ -483,6 +489,7 @@ impl Alone {
         let server = Server {
             names,
             counts: Counts::default(),
+            signer,
             limiter: Arc::default(),
         };
         let task = tokio::spawn(async move { server.serve(sockets, phases).await });
@@ -684,4 +691,115 @@ async fn who_asks_too_often_is_asked_to_come_by_tcp() {
     let name = format!("_mta-sts.example.org.{OWN}");
     let by_tcp = dig(ip, port, &["+tcp", "+short", &name, "TXT"]);
     assert_eq!(id_in(&by_tcp).as_deref(), Some(ID));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_validator_that_others_wrote_believes_what_is_signed() {
+    let folder = support::keeper::folder("dnssec");
+    let key = folder.path().join("dnssec.key");
+    let made = Command::new("openssl")
+        .args([
+            "genpkey",
+            "-algorithm",
+            "EC",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-out",
+        ])
+        .arg(&key)
+        .output()
+        .expect("openssl is installed");
+    assert!(made.status.success(), "{made:?}");
+    let signer = Arc::new(Signer::from_file(&key).unwrap());
+    let server = Alone::with_signer(Some(signer)).await;
+    let (ip, port) = (server.address.ip(), server.address.port());
+    let below = |name: &str| format!("{name}.{OWN}");
+    for (zone, name, record_type, expected) in [
+        (OWN, below("_mta-sts.example.org"), "TXT", "fully validated"),
+        (OWN, below("_MTA-sts.Example.ORG"), "TXT", "fully validated"),
+        (OWN, below("mta-sts.example.org"), "A", "fully validated"),
+        (OWN, OWN.to_owned(), "SOA", "fully validated"),
+        (OWN, OWN.to_owned(), "NS", "fully validated"),
+        (
+            OWN,
+            below("mta-sts.example.org"),
+            "AAAA",
+            "negative response, fully validated",
+        ),
+        (
+            OWN,
+            below("x.example.org"),
+            "A",
+            "negative response, fully validated",
+        ),
+        (
+            OWN,
+            below("example.org"),
+            "A",
+            "negative response, fully validated",
+        ),
+        (
+            OWN,
+            OWN.to_owned(),
+            "TXT",
+            "negative response, fully validated",
+        ),
+        (
+            "_mta-sts.example.org",
+            "_mta-sts.example.org".to_owned(),
+            "TXT",
+            "fully validated",
+        ),
+        (
+            "mta-sts.example.org",
+            "mta-sts.example.org".to_owned(),
+            "MX",
+            "negative response, fully validated",
+        ),
+    ] {
+        let anchor = folder.path().join("anchor");
+        let dnskey = dig(ip, port, &["+short", zone, "DNSKEY"]);
+        let mut words = dnskey.split_whitespace();
+        let numbers = words.by_ref().take(3).collect::<Vec<_>>().join(" ");
+        let public: String = words.collect();
+        let text = format!("trust-anchors {{ \"{zone}\" static-key {numbers} \"{public}\"; }};");
+        std::fs::write(&anchor, text).unwrap();
+        let output = Command::new("delv")
+            .args([&format!("@{ip}"), "-p", &port.to_string(), "-a"])
+            .arg(&anchor)
+            .args([&format!("+root={zone}"), &name, record_type])
+            .output()
+            .expect("delv is installed (Debian: bind9-dnsutils)");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        let verdict = said.lines().find(|line| line.starts_with("; "));
+        assert_eq!(
+            verdict,
+            Some(format!("; {expected}").as_str()),
+            "{name} {record_type}: {said}"
+        );
+    }
+    // Who does not ask for signatures is told of a missing name as ever.
+    let plain = dig(ip, port, &[&below("x.example.org"), "A"]);
+    assert!(
+        plain.contains("NXDOMAIN") && !plain.contains("RRSIG"),
+        "{plain}"
+    );
+    let compact = dig(ip, port, &["+dnssec", &below("x.example.org"), "A"]);
+    assert!(
+        compact.contains("NOERROR") && compact.contains("TYPE128"),
+        "{compact}"
+    );
+
+    // What is no key is refused, and not shown.
+    std::fs::write(
+        &key,
+        "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n",
+    )
+    .unwrap();
+    let error = Signer::from_file(&key).unwrap_err().to_string();
+    assert!(
+        error.contains("openssl genpkey") && !error.contains("c2Vj"),
+        "{error}"
+    );
 }

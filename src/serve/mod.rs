@@ -10,6 +10,7 @@ pub mod store;
 pub mod watch;
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::dns::listener::{Counts, Sockets};
 use self::dns::names::Names;
+use self::dns::sign::{KeyError, Signer};
 use self::listener::{Limits, Phase, Stats};
 use self::metrics::Requests;
 use self::store::{Store, Writer};
@@ -38,6 +40,9 @@ pub struct ServeArgs {
     /// a Service leads here
     #[arg(long, env = "MTA_STS_DNS_LISTEN")]
     pub dns_listen: Option<SocketAddr>,
+    /// Sign the answers to DNS queries with this key: a file with an ECDSA P-256 key in PKCS #8
+    #[arg(long, env = "MTA_STS_DNS_KEY_FILE", requires = "dns_listen")]
+    pub dns_key_file: Option<PathBuf>,
     /// Where /healthz, /readyz and /metrics are served
     #[arg(long, env = "MTA_STS_ADMIN_LISTEN", default_value = "0.0.0.0:8081")]
     pub admin_listen: SocketAddr,
@@ -65,6 +70,14 @@ pub enum ServeError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The key that is to sign DNS answers cannot be used.
+    #[error("{path} is no key to sign DNS answers with: {source}")]
+    DnsKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: KeyError,
+    },
     /// Signals cannot be awaited.
     #[error("signals cannot be awaited: {0}")]
     Signal(#[source] std::io::Error),
@@ -84,7 +97,12 @@ pub async fn run(args: ServeArgs) -> Result<(), ServeError> {
         .namespace
         .unwrap_or_else(|| config.default_namespace.clone());
     let client = Client::try_from(config).map_err(|error| ServeError::Client(Box::new(error)))?;
+    let dns_signer = match &args.dns_key_file {
+        Some(path) => Some(Arc::new(signer(path)?)),
+        None => None,
+    };
     let server = Server {
+        dns_signer,
         records: Api::namespaced(client, &namespace),
         listener: bind(args.listen).await?,
         dns: bind_dns(args.dns_listen).await?,
@@ -107,6 +125,15 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
     listener.map_err(|source| ServeError::Listen { address, source })
 }
 
+fn signer(path: &Path) -> Result<Signer, ServeError> {
+    let signer = Signer::from_file(path).map_err(|source| ServeError::DnsKey {
+        path: path.to_owned(),
+        source,
+    })?;
+    tracing::info!(key_tag = signer.tag(), "signing DNS answers");
+    Ok(signer)
+}
+
 async fn bind_dns(address: Option<SocketAddr>) -> Result<Option<Sockets>, ServeError> {
     let Some(address) = address else {
         return Ok(None);
@@ -126,6 +153,8 @@ pub struct Server {
     pub listener: TcpListener,
     /// Where DNS queries are answered, if they are.
     pub dns: Option<Sockets>,
+    /// What signs the answers, if they are signed.
+    pub dns_signer: Option<Arc<Signer>>,
     /// Where [`admin`] is served.
     pub admin: TcpListener,
     /// Bounds of the policy listener.
@@ -149,6 +178,7 @@ impl Server {
             let server = dns::listener::Server {
                 names: names.clone(),
                 counts: Counts::default(),
+                signer: self.dns_signer,
                 limiter: Arc::default(),
             };
             (server, sockets)

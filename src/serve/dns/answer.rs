@@ -1,5 +1,6 @@
 //! The answer to one message: a function of its octets and of what is known.
 
+use hickory_proto::dnssec::rdata::DNSSECRData;
 use hickory_proto::op::{
     Edns, Header, HeaderCounts, Message, MessageType, OpCode, Query, ResponseCode,
 };
@@ -8,6 +9,8 @@ use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 
 use super::names::{Found, Lookup, Names, Node};
+use super::sign::Signer;
+use crate::clock;
 use crate::dns_wire;
 use crate::lifecycle::Address;
 use crate::limits;
@@ -44,7 +47,9 @@ pub struct Reply {
 
 /// Answers a message; `None` for what deserves no answer: no DNS message at all, or an answer,
 /// whose sender did not ask (two servers would else talk to each other for ever).
-pub fn answer(names: &Names, octets: &[u8], way: Way) -> Option<Reply> {
+///
+/// With a `signer` it is signed for those who ask for signatures.
+pub fn answer(names: &Names, signer: Option<&Signer>, octets: &[u8], way: Way) -> Option<Reply> {
     let header = Header::read(&mut BinDecoder::new(octets)).ok()?;
     if header.metadata.message_type != MessageType::Query {
         return None;
@@ -64,7 +69,7 @@ pub fn answer(names: &Names, octets: &[u8], way: Way) -> Option<Reply> {
     if let Some(asked) = &request.edns {
         response.set_edns(edns(asked));
     }
-    let about = fill(names, &request, &mut response);
+    let about = fill(names, signer, &request, &mut response);
     reply(response, about, room)
 }
 
@@ -116,7 +121,12 @@ fn edns(asked: &Edns) -> Edns {
 }
 
 /// Fills in code and records. Gives what a positive answer is about.
-fn fill(names: &Names, request: &Message, response: &mut Message) -> Option<Name> {
+fn fill(
+    names: &Names,
+    signer: Option<&Signer>,
+    request: &Message,
+    response: &mut Message,
+) -> Option<Name> {
     let Some(query) = request.queries.first() else {
         response.metadata.response_code = ResponseCode::FormErr;
         return None;
@@ -140,12 +150,16 @@ fn fill(names: &Names, request: &Message, response: &mut Message) -> Option<Name
     if found.node == Node::Missing {
         response.metadata.response_code = ResponseCode::NXDomain;
     }
-    response.answers = records(&found, query);
-    if response.answers.is_empty() {
+    response.answers = records(&found, signer, query);
+    let about = (!response.answers.is_empty()).then(|| query.name.clone());
+    if about.is_none() {
         response.add_authority(soa(&found, DENIAL_TTL));
-        return None;
     }
-    Some(query.name.clone())
+    let wants = request.edns.as_ref().is_some_and(|e| e.flags().dnssec_ok);
+    if let Some(signer) = signer.filter(|_| wants) {
+        signer.sign(response, &found.zone, &present(&found.node), clock::now());
+    }
+    about
 }
 
 /// Why a question is not looked at.
@@ -169,7 +183,7 @@ fn refusal(request: &Message, query: &Query) -> Option<ResponseCode> {
 }
 
 /// The records that answer a question, none for a denial.
-fn records(found: &Found, query: &Query) -> Vec<Record> {
+fn records(found: &Found, signer: Option<&Signer>, query: &Query) -> Vec<Record> {
     let asked = query.query_type;
     let record = |ttl, data| Record::from_rdata(query.name.clone(), ttl, data);
     let is_apex = match &found.node {
@@ -177,6 +191,13 @@ fn records(found: &Found, query: &Query) -> Vec<Record> {
         Node::Apex => true,
         Node::Txt { apex, .. } | Node::Host { apex, .. } => *apex,
     };
+    match (asked, signer) {
+        (RecordType::DNSKEY, Some(signer)) if is_apex => {
+            let key = DNSSECRData::DNSKEY(signer.dnskey().clone());
+            return vec![record(ZONE_TTL, RData::DNSSEC(key))];
+        }
+        _ => {}
+    }
     match asked {
         RecordType::SOA if is_apex => return vec![soa(found, ZONE_TTL)],
         RecordType::NS if is_apex => {
@@ -195,6 +216,26 @@ fn records(found: &Found, query: &Query) -> Vec<Record> {
     data.into_iter()
         .map(|(ttl, data)| record(ttl, data))
         .collect()
+}
+
+/// The types at a node of a signed zone.
+fn present(node: &Node) -> Vec<RecordType> {
+    let (apex, of_node) = match node {
+        Node::Missing | Node::Empty => (false, Vec::new()),
+        Node::Apex => (true, Vec::new()),
+        Node::Txt { apex, announced } => {
+            let txt = announced.as_ref().map(|_| RecordType::TXT);
+            (*apex, txt.into_iter().collect())
+        }
+        Node::Host { apex, .. } => {
+            let types = [RecordType::A, RecordType::AAAA, RecordType::CNAME];
+            let there = |asked: &RecordType| !data(node, *asked).is_empty();
+            (*apex, types.into_iter().filter(there).collect())
+        }
+    };
+    let top = [RecordType::SOA, RecordType::NS, RecordType::DNSKEY];
+    let top = top.into_iter().filter(|_| apex);
+    top.chain(of_node).collect()
 }
 
 /// The data at a node that answers a type: an alias answers all types.
@@ -315,7 +356,7 @@ mod tests {
     }
 
     fn ask(names: &Names, message: &Message, way: Way) -> Message {
-        let reply = answer(names, &message.to_vec().unwrap(), way).unwrap();
+        let reply = answer(names, None, &message.to_vec().unwrap(), way).unwrap();
         Message::from_vec(&reply.octets).unwrap()
     }
 
@@ -562,7 +603,7 @@ mod tests {
                 edns.set_max_payload(payload);
                 edns
             });
-            let reply = answer(&names, &request.to_vec().unwrap(), way).unwrap();
+            let reply = answer(&names, None, &request.to_vec().unwrap(), way).unwrap();
             let message = Message::from_vec(&reply.octets).unwrap();
             assert_eq!(message.metadata.truncation, !whole, "{case}");
             assert_eq!(message.answers.len(), if whole { 60 } else { 0 }, "{case}");
@@ -578,7 +619,7 @@ mod tests {
         let with = |change: &dyn Fn(&mut Vec<u8>)| {
             let mut octets = octets.clone();
             change(&mut octets);
-            let reply = answer(&names, &octets, Way::Udp);
+            let reply = answer(&names, None, &octets, Way::Udp);
             reply.map(|reply| {
                 assert!(reply.octets.len() <= octets.len(), "nothing is made larger");
                 format!("{:?}", reply.code)
@@ -629,8 +670,8 @@ mod tests {
             octets[11] = counts[1];
             octets.extend(&tail);
             for way in [Way::Udp, Way::Tcp] {
-                let _ = answer(&names, &octets, way);
-                let _ = answer(&names, &tail, way);
+                let _ = answer(&names, None, &octets, way);
+                let _ = answer(&names, None, &tail, way);
             }
         }
     }

@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 use super::answer::{Reply, Way, answer};
 use super::limit::{Limiter, Verdict};
 use super::names::Names;
+use super::sign::Signer;
 use crate::limits;
 use crate::serve::listener::Phase;
 
@@ -74,6 +75,8 @@ pub struct Server {
     pub names: Arc<Names>,
     /// What they have counted.
     pub counts: Counts,
+    /// What signs their answers, if they are signed.
+    pub signer: Option<Arc<Signer>>,
     /// How often they answer whom.
     pub limiter: Arc<Limiter>,
 }
@@ -141,7 +144,7 @@ impl Server {
             code,
             about,
             cut,
-        } = answer(&self.names, octets, way)?;
+        } = answer(&self.names, self.signer.as_deref(), octets, way)?;
         let transport = match way {
             Way::Udp => "udp",
             Way::Tcp => "tcp",

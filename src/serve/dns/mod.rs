@@ -5,3 +5,4 @@ pub mod answer;
 pub mod limit;
 pub mod listener;
 pub mod names;
+pub mod sign;
