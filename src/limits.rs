@@ -317,7 +317,8 @@ pub const DNS_UDP_TASKS: usize = 4;
 /// farm of them a few times; a forged source asks thousands of times.
 pub const DNS_EQUAL_ANSWERS: u32 = 20;
 
-/// Errors and denials a second to one network: they are all alike whatever is asked.
+/// Errors, and names that do not exist, a second to one network: they are all alike whatever is
+/// asked.
 pub const DNS_DENIALS: u32 = 50;
 
 /// All answers a second to one network: somebody who forges its address and asks for another name

@@ -39,7 +39,8 @@ pub struct Reply {
     pub octets: Vec<u8>,
     /// Its code.
     pub code: ResponseCode,
-    /// What it is about, for counting equal ones; `None` for a denial or an error.
+    /// What it is about, for counting equal ones; `None` for an error, and for a name that does not
+    /// exist.
     pub about: Option<Name>,
     /// The same without records and with the TC bit: so it asks to come again by TCP.
     pub cut: Vec<u8>,
@@ -120,7 +121,7 @@ fn edns(asked: &Edns) -> Edns {
     edns
 }
 
-/// Fills in code and records. Gives what a positive answer is about.
+/// Fills in code and records. Gives the name that an answer is about, if it exists.
 fn fill(
     names: &Names,
     signer: Option<&Signer>,
@@ -151,8 +152,9 @@ fn fill(
         response.metadata.response_code = ResponseCode::NXDomain;
     }
     response.answers = records(&found, signer, query);
-    let about = (!response.answers.is_empty()).then(|| query.name.clone());
-    if about.is_none() {
+    // Names that exist are few: only those that do not are all alike.
+    let about = (found.node != Node::Missing).then(|| query.name.clone());
+    if response.answers.is_empty() {
         response.add_authority(soa(&found, DENIAL_TTL));
     }
     let wants = request.edns.as_ref().is_some_and(|e| e.flags().dnssec_ok);

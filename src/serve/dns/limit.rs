@@ -54,7 +54,7 @@ impl Default for Limiter {
 }
 
 impl Limiter {
-    /// Judges an answer to `client` about a name, or a denial or an error.
+    /// Judges an answer to `client` about a name, or one that it does not exist, or an error.
     pub fn judge(&self, client: IpAddr, about: Option<&Name>) -> Verdict {
         // Every bucket is full at the start.
         self.judge_at(client, about, self.begin.elapsed() + SECOND)
