@@ -22,9 +22,11 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, DeleteParams};
-use mta_sts_operator::api::ClusterDnsProvider;
+use mta_sts_operator::api::{ClusterDnsProvider, RecordState};
 use mta_sts_operator::lifecycle::Address;
 use mta_sts_operator::lifecycle::own_zone::OwnZone;
+use mta_sts_operator::probe::endpoint::fetch_endpoint;
+use mta_sts_operator::protocol::Domain;
 use mta_sts_operator::serve::dns::listener::{Counts, Server, Sockets};
 use mta_sts_operator::serve::dns::names::{Names, Said, Word};
 use mta_sts_operator::serve::dns::sign::Signer;
@@ -77,7 +79,7 @@ impl Net {
         zones.push(Zone::dynamic(
             "example.net",
             &format!(
-                "sts NS ns1\nsts NS ns2\nns1 A {}\nns2 A {}",
+                "sts NS ns1\nsts NS ns2\nns1 A {0}\nns2 A {1}\nfront A {0}",
                 NODES[0], NODES[1]
             ),
         ));
@@ -247,12 +249,42 @@ fn ids(name: &str) -> Vec<Option<String>> {
         .collect()
 }
 
+/// Holds each policy server to the order: what it announces is never newer than what any of them
+/// serves a moment later. Gives how often it looked.
+async fn observe(domain: &'static str, ends: watch::Receiver<bool>) -> usize {
+    let host = Domain::parse(domain).unwrap().policy_host();
+    let socket = UdpSocket::bind("0.0.0.0:0").await.unwrap();
+    let mut buffer = [0; 1232];
+    let mut looks = 0;
+    while !*ends.borrow() {
+        let node = NODES[looks % NODES.len()];
+        let question = question(domain, 1);
+        socket.send_to(&question, (node, 53)).await.unwrap();
+        let length = timeout(SOON, socket.recv(&mut buffer)).await.unwrap();
+        let said = String::from_utf8_lossy(&buffer[..length.unwrap()]).into_owned();
+        let announced = id_in(&said).expect("it was announced before");
+        for node in NODES {
+            let served = fetch_endpoint((node, POLICY_PORT).into(), &host).await;
+            let served = served.unwrap().etag.unwrap();
+            let served = served.trim_matches('"');
+            assert!(
+                *announced <= *served,
+                "{announced} is announced and {node} serves {served}"
+            );
+        }
+        looks += 1;
+        // Below what a network of clients gets of equal answers.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    looks
+}
+
 /// The same id at each of our name servers.
 fn each(id: &str) -> Vec<Option<String>> {
     vec![Some(id.to_owned()); NODES.len()]
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_customer_points_two_names_here_and_no_token_is_needed() {
     let name = "a_customer_points_two_names_here_and_no_token_is_needed";
     if !netns::inside() {
@@ -262,7 +294,9 @@ async fn a_customer_points_two_names_here_and_no_token_is_needed() {
     let domain = "example.org";
     let mut net = Net::start(vec![customer(domain, "")]).await;
     net.provider().await;
-    net.policy(domain, json!({})).await;
+    // As a load balancer that has a name.
+    let hosting = json!({"address": {"ipv4": null, "cname": "front.example.net"}});
+    net.policy(domain, json!({"hosting": hosting})).await;
     let world = &net.world;
 
     // Who has done nothing yet is told what to do, both names at once.
@@ -282,7 +316,7 @@ async fn a_customer_points_two_names_here_and_no_token_is_needed() {
     assert!(!codes.any(|code| half(code)), "{}", shown(&status));
     let manual = status.dns.as_ref().unwrap().records.iter();
     let manual: Vec<String> = manual
-        .filter(|record| record.type_ == "CNAME")
+        .filter(|record| record.state == RecordState::Manual)
         .map(|record| format!("{} {} {:?}", record.name, record.value, record.state))
         .collect();
     assert_eq!(
@@ -319,11 +353,18 @@ async fn a_customer_points_two_names_here_and_no_token_is_needed() {
     assert_eq!(ids(&own_txt), each(&first));
     assert!(world.body(domain).await.unwrap().contains("mode: testing"));
 
-    net.policy(domain, json!({"mode": "enforce"})).await;
+    let (end, ends) = watch::channel(false);
+    let observer = tokio::spawn(observe(domain, ends));
+    let enforce = json!({"mode": "enforce", "hosting": hosting});
+    net.policy(domain, enforce).await;
     let status = world.ready(domain).await;
     let second = status.policy.clone().unwrap().id;
     assert!(second > first);
     assert_eq!(ids(&own_txt), each(&second));
+
+    end.send_replace(true);
+    let looks = observer.await.unwrap();
+    assert!(looks > 10, "{looks} looks");
 
     // Each was asked, not only those that the delegation leads to.
     let records = status.dns.unwrap().records;
@@ -352,7 +393,7 @@ async fn a_customer_points_two_names_here_and_no_token_is_needed() {
         53,
         &["+short", &format!("mta-sts.{domain}.{OWN}"), "A"],
     );
-    assert_eq!(address.trim(), NODES[0].to_string());
+    assert_eq!(address.trim(), "front.example.net.");
     eventually("everything is gone", 2 * SOON, async || {
         ensure(world.record(domain).await.is_none(), "the record is there")?;
         let address = dig(NODES[1], 53, &[&format!("mta-sts.{domain}.{OWN}"), "A"]);

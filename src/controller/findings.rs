@@ -292,7 +292,9 @@ fn nearest(host: &HostName, patterns: &[MxPattern]) -> String {
 fn half_delegated(report: &Report) -> Option<Finding> {
     let own = report.own.as_ref()?;
     let publication = report.record.as_ref().map(|record| &record.publication);
-    let announced = publication.is_some_and(|p| p.announced.is_some());
+    let shown = report.progress.as_ref().map(|progress| &progress.shown);
+    let announced =
+        publication.is_some_and(|p| p.announced.is_some()) && shown != Some(&Shown::Yes);
     let no_address = report
         .seen
         .as_ref()

@@ -12,7 +12,6 @@ use super::accept::{Accepted, ChosenProvider};
 use super::context::Context;
 use super::dns::View;
 use super::error::{Error, ProviderError};
-use super::observe;
 use super::records::{Stored, cached_publication, object_labels};
 use super::spec::{lint_cluster_spec, lint_provider_spec};
 use crate::api::{AuthoritativeSpec, FIELD_MANAGER};
@@ -20,6 +19,7 @@ use crate::lifecycle::own_zone::{
     OwnZone, ZONES_NAME, ZONES_ROLE, fits, granted, host_name, read_zones, txt_name, write_zones,
 };
 use crate::lifecycle::{Answers, Publication, Record};
+use crate::limits;
 use crate::probe::dns::RecordType;
 use crate::protocol::{Domain, HostName};
 
@@ -139,27 +139,43 @@ pub(super) async fn view(
 
 /// Where a name leads. What cannot be looked up leads elsewhere until it can.
 async fn led(context: &Context, name: &str, target: &str, record_type: RecordType) -> Led {
-    match observe::end_of_aliases(context, name, record_type).await {
-        Ok((end, _)) if end == target => return Led::Alias,
-        Ok((end, _)) if end != name => return Led::Elsewhere(Some(end)),
-        // Our own alias of the policy host leads on from there.
-        _ => {}
+    if let Some(led) = by_alias(context, name, target, record_type).await {
+        return led;
     }
-    if context
-        .dns
-        .ask_all(name, RecordType::Soa)
-        .await
-        .is_ok_and(|servers| {
-            let answers = servers
-                .iter()
-                .filter_map(|server| server.result.as_ref().ok());
-            let mut answers = answers.filter(|answer| answer.chain.is_empty());
-            answers.any(|answer| !answer.records.is_empty())
-        })
-    {
-        return Led::Delegated;
+    let servers = context.dns.ask_all(name, RecordType::Soa).await;
+    let servers = servers.unwrap_or_default();
+    let mut answers = servers
+        .iter()
+        .filter_map(|server| server.result.as_ref().ok());
+    match answers.any(|answer| answer.chain.is_empty() && !answer.records.is_empty()) {
+        true => Led::Delegated,
+        false => Led::Elsewhere(None),
     }
-    Led::Elsewhere(None)
+}
+
+/// Where a name leads by aliases; `None` for a name that is none. Our own alias of the policy host
+/// may lead on from there.
+async fn by_alias(
+    context: &Context,
+    name: &str,
+    target: &str,
+    record_type: RecordType,
+) -> Option<Led> {
+    let mut at = name.to_owned();
+    for _ in 0..limits::DNS_CHAIN {
+        let servers = context.dns.ask_all(&at, record_type).await;
+        let servers = servers.unwrap_or_default();
+        let answers = servers
+            .iter()
+            .filter_map(|server| server.result.as_ref().ok());
+        let chain = answers.map(|answer| &answer.chain).find(|c| !c.is_empty());
+        let Some(chain) = chain else { break };
+        if chain.iter().any(|alias| alias.target == target) {
+            return Some(Led::Alias);
+        }
+        at = chain.last()?.target.clone();
+    }
+    (at != name).then_some(Led::Elsewhere(Some(at)))
 }
 
 /// Whether the zone is this provider's: another one may have asked for it before.
@@ -210,6 +226,7 @@ pub(super) async fn settle(
     accepted: &Accepted,
     stored: &Stored,
     record: &Record,
+    txt_leads_to: &str,
 ) -> Result<bool, Error> {
     let spec = accepted
         .provider
@@ -218,7 +235,12 @@ pub(super) async fn settle(
     let zone = spec.and_then(zone_of).map(|own| own.zone);
     let answers = &record.publication.dns.answers;
     let present = answers.as_ref().map(|answers| &answers.zone);
-    if present == zone.as_ref() || accepted.desired.suspend {
+    // With another provider it is answered on until the owner has taken his alias away: else
+    // there would be a gap.
+    let domain = &accepted.desired.domain;
+    let still_asked =
+        zone.is_none() && present.is_some_and(|z| txt_name(domain, z) == txt_leads_to);
+    if present == zone.as_ref() || still_asked || accepted.desired.suspend {
         return Ok(false);
     }
     let mut settled = record.clone();

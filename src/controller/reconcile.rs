@@ -199,7 +199,7 @@ async fn pass(
     let Some((stored, record)) = decided else {
         return Ok((None, Next::Again));
     };
-    if own_dns::settle(context, accepted, &stored, &record).await? {
+    if own_dns::settle(context, accepted, &stored, &record, &dns.txt_name).await? {
         return Ok((None, Next::Again));
     }
     let mut report = Report {

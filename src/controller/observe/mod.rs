@@ -135,7 +135,7 @@ pub(super) async fn dns_seen(
 
 /// The name that a CNAME leads to in the end (RFC 8461 §8.2), and what its authoritative servers
 /// say of it.
-pub(super) async fn end_of_aliases(
+async fn end_of_aliases(
     context: &Context,
     record_name: &str,
     record_type: RecordType,
