@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::lifecycle::allowed::Allowed;
+use crate::limits;
 use crate::probe::connect_to::ConnectTo;
 use crate::protocol::InstallationId;
 use ipnet::IpNet;
+use jiff::SignedDuration;
 
 /// The operator's namespace, where nothing says another one.
 pub const DEFAULT_NAMESPACE: &str = "mta-sts-system";
@@ -198,10 +200,26 @@ pub struct ControllerArgs {
     /// Seconds between two looks at a policy that is published
     #[arg(long, value_name = "SECONDS", env = "MTA_STS_PROBE_INTERVAL", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(1..))]
     pub probe_interval: u32,
+
+    /// Seconds that the domain of a deleted policy is left as it is, so that another object can
+    /// take it over without a gap
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "MTA_STS_RETIREMENT_DELAY",
+        default_value_t = limits::RETIREMENT_DELAY_SECONDS,
+        value_parser = clap::value_parser!(u32).range(0..=604_800)
+    )]
+    pub retirement_delay: u32,
 }
 
 impl ControllerArgs {
-    /// Time between two looks at a policy that is published.
+    /// How long the domain of a deleted policy is left as it is.
+    pub fn retirement_delay(&self) -> SignedDuration {
+        SignedDuration::from_secs(self.retirement_delay.into())
+    }
+
+    /// The pause between two looks at a policy that is published.
     pub fn probe_interval(&self) -> Duration {
         Duration::from_secs(self.probe_interval.into())
     }

@@ -27,4 +27,5 @@ pub mod lifecycle;
 pub mod limits;
 pub mod probe;
 pub mod protocol;
+pub mod reports;
 pub mod serve;

@@ -250,6 +250,14 @@ pub const PROVIDER_CHECK_TIME: Duration = Duration::from_secs(600);
 /// See [`PROVIDER_CHECK_TIME`]. Secrets are not watched, so a mended one is found by looking.
 pub const PROVIDER_RECHECK_TIME: Duration = Duration::from_secs(15);
 
+/// The clocks of this node and of the API server may be so far apart before anything is given up
+/// because of the time.
+pub const CLOCK_SKEW: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
+
+/// Seconds that the domain of a deleted policy is left as it is, unless set otherwise: long enough
+/// to move an object between namespaces by hand.
+pub const RETIREMENT_DELAY_SECONDS: u32 = 600;
+
 /// Zones in a provider's status.
 pub const STATUS_ZONES: usize = 100;
 
@@ -337,3 +345,49 @@ pub const SIGNATURE_SECONDS: i64 = 3 * 86_400;
 
 /// How long before now a signature begins, for resolvers whose clock is behind.
 pub const SIGNATURE_SKEW_SECONDS: i64 = 3 * 3600;
+
+// TLS reports (RFC 8460): anybody may send one.
+
+/// Largest file that holds a report, packed or within a mail: reports of the largest senders take
+/// some 100 kB, and mail servers take mails of 10 to 50 MB.
+pub const REPORT_FILE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Largest report once it is unpacked: some 50 000 failures.
+pub const REPORT_JSON_BYTES: usize = 16 * 1024 * 1024;
+
+/// What may be unpacked of one file, all wrappings together: a mail with a packed report is
+/// unpacked twice.
+pub const REPORT_UNPACKED_BYTES: usize = 48 * 1024 * 1024;
+
+/// Parts of a mail, members of an archive or of a gzip file that are looked at in one file.
+pub const REPORT_MEMBERS: usize = 64;
+
+/// Header of a mail with a report, or of one of its parts: mails that came a long way have 20 kB.
+pub const REPORT_HEAD_BYTES: usize = 64 * 1024;
+
+/// Wrappings one within the other: a packed report in a mail that was forwarded in a mail that was
+/// put into an archive takes five.
+pub const REPORT_WRAPPINGS: usize = 8;
+
+/// Values in the JSON of a report; each takes up to 100 bytes of memory, and a failure has nine.
+pub const REPORT_VALUES: usize = 300_000;
+
+/// Lists and objects one within the other in the JSON of a report; the schema has five.
+pub const REPORT_NESTING: usize = 32;
+
+/// Policies that are kept of one report: a sender has one or two for each domain.
+pub const REPORT_POLICIES: usize = 1000;
+
+/// Failures that are kept of one report, all policies together.
+pub const REPORT_FAILURES: usize = 10_000;
+
+/// MX hosts, and lines of the policy, that are kept of one policy in a report.
+pub const REPORT_LINES: usize = 200;
+
+/// Characters that are kept of a text in a report: a host name has 253, and an explanation of a
+/// few sentences still fits.
+pub const REPORT_TEXT_CHARACTERS: usize = 1024;
+
+/// Kinds of oddities that are kept of one report: there are some dozen, and a hostile report may
+/// have as many unknown keys as it likes.
+pub const REPORT_ISSUES: usize = 100;

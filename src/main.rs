@@ -25,8 +25,12 @@ enum Command {
     Serve(ServeArgs),
     /// Check policies, records and manifests, without the network
     Lint(cli::lint::LintArgs),
+    /// Explain the TLS reports that senders of mail have sent
+    Report(cli::report::ReportArgs),
     /// Show what is published, what it waits for, and who still holds what
     Status(cli::status::StatusArgs),
+    /// Show the domains on their way out, and until when
+    Retirements(cli::retirements::RetirementsArgs),
     /// Say whether the installation is sound, and how to mend what is not
     Doctor(cli::doctor::DoctorArgs),
     /// Take the operator away: the first step, before helm uninstall
@@ -41,7 +45,9 @@ fn main() -> ExitCode {
         Command::Controller(args) => daemon(controller::run(*args)),
         Command::Serve(args) => daemon(serve::run(args)),
         Command::Lint(args) => cli::lint::execute(&args),
+        Command::Report(args) => cli::report::execute(&args),
         Command::Status(args) => cli::status::execute(&args),
+        Command::Retirements(args) => cli::retirements::execute(&args),
         Command::Doctor(args) => cli::doctor::execute(&args),
         Command::Uninstall(args) => cli::uninstall::execute(&args),
         Command::Crds => match cli::crds::run(&mut std::io::stdout().lock()) {

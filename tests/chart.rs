@@ -190,11 +190,15 @@ async fn its_rights_are_those_that_were_proved() {
     let examples =
         |files: &[&str]| -> Vec<Value> { files.iter().flat_map(|file| documents(file)).collect() };
     let narrow = ["some-namespaces.yaml", "server.yaml"];
-    let cases: [(&[&str], &[&str]); 4] = [
+    let cases: [(&[&str], &[&str]); 5] = [
         (&[], &["controller.yaml", "server.yaml"]),
         (
             &["gatewayAPI.enabled=true"],
             &["controller.yaml", "server.yaml", "gateway.yaml"],
+        ),
+        (
+            &["externalDNS.enabled=true"],
+            &["controller.yaml", "server.yaml", "dns-endpoint.yaml"],
         ),
         (
             &["watchNamespaces={mail}"],

@@ -26,12 +26,15 @@ use kube::discovery::pinned_kind;
 use mta_sts_operator::api::condition::Reason;
 use mta_sts_operator::cli::doctor::DoctorArgs;
 use mta_sts_operator::cli::lint::LintArgs;
+use mta_sts_operator::cli::report::ReportArgs;
+use mta_sts_operator::cli::retirements::RetirementsArgs;
 use mta_sts_operator::cli::status::StatusArgs;
 use mta_sts_operator::cli::uninstall::UninstallArgs;
 use mta_sts_operator::config::ControllerArgs;
 use mta_sts_operator::controller::metrics;
+use mta_sts_operator::diagnosis::{ResultMeaning, Severities};
 use mta_sts_operator::dns_services::{Key, SERVICES};
-use mta_sts_operator::protocol::{Domain, PolicyId, Sha256Digest};
+use mta_sts_operator::protocol::{Domain, PolicyId, ResultType, Sha256Digest};
 use mta_sts_operator::serve::ServeArgs;
 use support::kube::ApiServer;
 use support::ports::{free_port, loopback};
@@ -208,7 +211,35 @@ fn metrics_in(text: &str) -> BTreeMap<String, (String, String)> {
         .collect()
 }
 
+#[test]
+fn the_table_of_results_is_the_one_that_reports_are_explained_by() {
+    let mut table =
+        "| result | severity | usual cause | what to do |\n|---|---|---|---|\n".to_owned();
+    for result in ResultType::KNOWN {
+        let meaning = ResultMeaning::of(result);
+        let Severities { enforce, testing } = meaning.code.severities();
+        let severity = match enforce == testing {
+            true => enforce.as_str().to_owned(),
+            false => format!("{} / {}", enforce.as_str(), testing.as_str()),
+        };
+        let (cause, remedy) = (meaning.cause, meaning.remedy);
+        writeln!(table, "| `{result}` | {severity} | {cause} | {remedy} |").unwrap();
+    }
+    hold("docs/report.md", "results", &table);
+}
+
 // What is written by hand and compared.
+
+/// Commands that a person types, each with its own help.
+const WITHOUT_SETTINGS: [&str; 7] = [
+    "lint",
+    "report",
+    "status",
+    "retirements",
+    "doctor",
+    "uninstall",
+    "crds",
+];
 
 #[test]
 fn settings_are_those_of_the_commands() {
@@ -216,10 +247,7 @@ fn settings_are_those_of_the_commands() {
     for command in commands() {
         let heading = format!("## mta-sts {}\n", command.get_name());
         let Some((_, section)) = page.split_once(&heading) else {
-            assert!(
-                ["lint", "status", "doctor", "uninstall", "crds"].contains(&command.get_name()),
-                "{heading}"
-            );
+            assert!(WITHOUT_SETTINGS.contains(&command.get_name()), "{heading}");
             continue;
         };
         let section = section.split("\n## ").next().unwrap();
@@ -322,7 +350,19 @@ fn flags_that_pages_name_are_there() {
 }
 
 /// Flags of other programs.
-const OF_OTHERS: &[&str] = &["--wait", "--replicas"];
+const OF_OTHERS: &[&str] = &[
+    "--wait",
+    "--replicas",
+    // external-dns
+    "--source",
+    "--namespace",
+    "--policy",
+    "--registry",
+    "--managed-record-types",
+    "--domain-filter",
+    "--label-filter",
+    "--annotation-filter",
+];
 
 #[test]
 fn links_lead_somewhere() {
@@ -512,7 +552,9 @@ fn commands() -> Vec<clap::Command> {
         LintArgs::augment_args(clap::Command::new("lint")),
         StatusArgs::augment_args(clap::Command::new("status")),
         DoctorArgs::augment_args(clap::Command::new("doctor")),
+        RetirementsArgs::augment_args(clap::Command::new("retirements")),
         UninstallArgs::augment_args(clap::Command::new("uninstall")),
+        ReportArgs::augment_args(clap::Command::new("report")),
         clap::Command::new("crds"),
     ]
 }

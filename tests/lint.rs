@@ -369,6 +369,7 @@ fn catalogue() -> String {
         (Section::Host, "Policy host"),
         (Section::Mx, "MX"),
         (Section::TlsReporting, "TLS reporting"),
+        (Section::Report, "TLS reports"),
         (Section::Lifecycle, "Lifecycle"),
         (Section::Spec, "Manifests"),
     ];

@@ -761,6 +761,16 @@ fn merge_all(into: &mut Value, from: Value) {
     into.as_object_mut().unwrap().extend(from);
 }
 
+fn tenant_providers() -> Vec<Case> {
+    let mut cases = providers();
+    cases.push(case(
+        "an external-dns of the cluster",
+        spec(json!({"rfc2136": null, "dnsEndpoint": {}})),
+        "dnsEndpoint may stand in a ClusterDnsProvider only",
+    ));
+    cases
+}
+
 fn cluster_providers() -> Vec<Case> {
     let selector =
         |name, fields: Value, says| case(name, spec(json!({"allowedNamespaces": fields})), says);
@@ -808,7 +818,7 @@ fn all() -> Vec<(Kind, Vec<Case>)> {
     ];
     vec![
         (policy(), of_policies.into_iter().flatten().collect()),
-        (provider(), providers()),
+        (provider(), tenant_providers()),
         (cluster_provider(), cluster_providers()),
     ]
 }

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Gets external-dns, which tests take as a webhook provider that others wrote.
+# Gets external-dns, which tests take as a webhook provider that others wrote, and as the one that
+# carries out DNSEndpoints; and the definition of that kind.
 #
-#   tools/external-dns.sh     prints the folder that holds it as the last line of its output
+#   tools/external-dns.sh     prints the folder that holds them as the last line of its output
 #
 # The first run takes three minutes and the network; later ones take no time, because it is kept
 # outside of the checkout, under a name made from the version.
@@ -12,7 +13,7 @@ external_dns=v0.21.0
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/mta-sts-operator
 
 main() {
-    local parts=$cache/external-dns-$external_dns
+    local parts=$cache/external-dns-$external_dns-crd
     if [ ! -d "$parts" ]; then
         mkdir -p "$cache"
         exec 9> "$parts.lock"
@@ -35,6 +36,7 @@ build() {
     # By its own go.mod and go.sum: as part of another module it asks for modules that are gone.
     (cd "$work" && GOBIN=$work GOFLAGS=-trimpath CGO_ENABLED=0 go install -ldflags "-s -w" "sigs.k8s.io/external-dns@$external_dns") ||
         die "external-dns could not be built"
+    cp "$(go env GOMODCACHE)/sigs.k8s.io/external-dns@$external_dns/config/crd/standard/dnsendpoints.externaldns.k8s.io.yaml" "$work/"
     mv "$work" "$1"
     say "done in $((SECONDS - begun)) s: $1"
 }

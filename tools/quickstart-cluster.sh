@@ -77,7 +77,7 @@ publish() {
     phase "Publish the policy of $DOMAIN"
     kubectl create namespace $mail > /dev/null
     {
-        printf 'apiVersion: mta-sts.dev/v1alpha1\nkind: MtaStsPolicy\nmetadata: {name: quickstart, namespace: %s}\nspec:\n  domain: %s\n  mode: testing\n  mx:\n' $mail "$DOMAIN"
+        printf 'apiVersion: mta-sts.dev/v1alpha1\nkind: MtaStsPolicy\nmetadata: {name: quickstart, namespace: %s}\nspec:\n  domain: %s\n  mode: testing\n  deletionPolicy: Immediate\n  mx:\n' $mail "$DOMAIN"
         printf '  - "%s"\n' $MX
         [ -z "${POLICY:-}" ] || sed 's/^/  /' "$POLICY"
     } > "$policy"

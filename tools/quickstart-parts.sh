@@ -138,7 +138,7 @@ start_operator() {
     start controller "$mta_sts" controller --namespace mta-sts-system --policy-endpoint "127.0.0.1:$serve_port" \
         --authoritative "$domain=127.0.0.1:$dns_port" --resolver "127.0.0.1:$dns_port" \
         --connect-to "$host:443:127.0.0.1:$front_port" --ca-file "$state/tls/front-ca.crt" \
-        --allow-target 127.0.0.0/8 --admin-listen "127.0.0.1:$controller_admin_port"
+        --allow-target 127.0.0.0/8 --retirement-delay 0 --admin-listen "127.0.0.1:$controller_admin_port"
     until_true 60 "the policy server is ready" curl -sSf -o /dev/null "http://127.0.0.1:$serve_admin_port/readyz"
     until_true 60 "the controller is ready" curl -sSf -o /dev/null "http://127.0.0.1:$controller_admin_port/readyz"
 }
@@ -179,7 +179,12 @@ until_true() {
 }
 
 txt() { dig +short +tries=1 +time=2 TXT "_mta-sts.$domain" @127.0.0.1 -p "$dns_port"; }
-no_txt() { local answer; answer=$(txt) && [ -z "$answer" ]; }
+# The policy with mode none is served, and DNS announces it.
+none_is_out() {
+    local answer
+    answer=$(curl -sSi "${curl_front[@]}" "https://$host/.well-known/mta-sts.txt" | tr -d '\r') &&
+        grep -q '^mode: none' <<< "$answer" && txt | grep -q "$(sed -n 's/^etag: "\(.*\)"$/\1/Ip' <<< "$answer")"
+}
 # What dig says of a connection that was refused goes to the same place, behind a semicolon.
 answers() { dig +short +tries=1 +time=1 "$1" "$2" @127.0.0.1 -p "$dns_port" | grep -q '^[^;]'; }
 

@@ -83,9 +83,11 @@ same_id() { tail -n 1 "$state/watch" | awk -v old="$(awk 'NR == 1 { print $2 }' 
 delete() {
     phase "Delete the policy"
     show kubectl delete mtasts quickstart -n mail --timeout=60s
-    until_true 60 "the TXT record is gone" no_txt
+    until_true 60 "mode none is published" none_is_out
+    show curl -sS "${curl_front[@]}" "https://$host/.well-known/mta-sts.txt"
     show dig +short TXT _mta-sts.$domain @127.0.0.1 -p "$dns_port"
-    say "nothing is announced any more; the body is served until senders have forgotten the record"
+    show "$mta_sts" retirements
+    say "senders may hold the policy with mode enforce for a week: until then nothing is taken away (RFC 8461 §8.3)"
 }
 
 summary() {

@@ -7,7 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::condition::Condition;
-use super::dns_service::{DnsServiceSpec, ONE_SERVICE, ONE_SERVICE_SAYS};
+use super::dns_service::{
+    DnsServiceSpec, NO_DNS_ENDPOINT, NO_DNS_ENDPOINT_SAYS, ONE_SERVICE, ONE_SERVICE_SAYS,
+};
 use super::{SecretKeyRef, schema};
 
 /// A DNS service that the policies of one namespace may use.
@@ -39,6 +41,7 @@ use super::{SecretKeyRef, schema};
     )
 )]
 #[x_kube(validation = Rule::new(ONE_SERVICE).message(ONE_SERVICE_SAYS))]
+#[x_kube(validation = Rule::new(NO_DNS_ENDPOINT).message(NO_DNS_ENDPOINT_SAYS))]
 #[serde(rename_all = "camelCase")]
 pub struct DnsProviderSpec {
     /// The service.

@@ -51,15 +51,23 @@ pub struct DnsServiceSpec {
     /// A webhook provider of external-dns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<WebhookSpec>,
+    /// An external-dns in the cluster, by DNSEndpoint objects; of a ClusterDnsProvider only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns_endpoint: Option<DnsEndpointsSpec>,
     /// The operator's own name servers: no access to anybody's zone is needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authoritative: Option<AuthoritativeSpec>,
 }
 
 /// The rule that exactly one service is named.
-pub(super) const ONE_SERVICE: &str = "[has(self.rfc2136), has(self.cloudflare), has(self.route53), has(self.googleCloudDns), has(self.azureDns), has(self.powerdns), has(self.digitalOcean), has(self.hetzner), has(self.deSec), has(self.ovh), has(self.gandi), has(self.service), has(self.webhook), has(self.authoritative)].filter(x, x).size() == 1";
+pub(super) const ONE_SERVICE: &str = "[has(self.rfc2136), has(self.cloudflare), has(self.route53), has(self.googleCloudDns), has(self.azureDns), has(self.powerdns), has(self.digitalOcean), has(self.hetzner), has(self.deSec), has(self.ovh), has(self.gandi), has(self.service), has(self.webhook), has(self.dnsEndpoint), has(self.authoritative)].filter(x, x).size() == 1";
 /// What it says.
-pub(super) const ONE_SERVICE_SAYS: &str = "write exactly one of rfc2136, cloudflare, route53, googleCloudDns, azureDns, powerdns, digitalOcean, hetzner, deSec, ovh, gandi, service, webhook and authoritative";
+pub(super) const ONE_SERVICE_SAYS: &str = "write exactly one of rfc2136, cloudflare, route53, googleCloudDns, azureDns, powerdns, digitalOcean, hetzner, deSec, ovh, gandi, service, webhook, dnsEndpoint and authoritative";
+
+/// The rule of the kind that a tenant may write: external-dns has credentials that are not his.
+pub(super) const NO_DNS_ENDPOINT: &str = "!has(self.dnsEndpoint)";
+/// What it says.
+pub(super) const NO_DNS_ENDPOINT_SAYS: &str = "dnsEndpoint may stand in a ClusterDnsProvider only: external-dns writes with credentials of the cluster";
 
 /// A service that takes one API token.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
@@ -213,6 +221,16 @@ pub struct AuthoritativeSpec {
     /// which the policy servers are asked by DNS.
     #[schemars(schema_with = "schema::name_servers")]
     pub name_servers: Vec<String>,
+}
+
+/// An external-dns in the cluster, by DNSEndpoint objects.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DnsEndpointsSpec {
+    /// Whether TXT values stand between quotes in the objects, as external-dns hands them to most
+    /// services; true by default. Set it to false where the quotes end up in the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quote_txt: Option<bool>,
 }
 
 /// A Secret as a whole.

@@ -20,13 +20,14 @@ pub use dns_provider::{
     TsigSpec,
 };
 pub use dns_service::{
-    ApiTokenSpec, AuthoritativeSpec, AzureDnsSpec, DnsServiceSpec, GandiSpec, GoogleCloudDnsSpec,
-    OtherServiceSpec, OvhSpec, PowerDnsSpec, Route53Spec, SecretRef, WebhookSpec,
+    ApiTokenSpec, AuthoritativeSpec, AzureDnsSpec, DnsEndpointsSpec, DnsServiceSpec, GandiSpec,
+    GoogleCloudDnsSpec, OtherServiceSpec, OvhSpec, PowerDnsSpec, Route53Spec, SecretRef,
+    WebhookSpec,
 };
 pub use mta_sts_policy::{
-    AddressSpec, CacheStatus, DnsSpec, DnsStatus, FindingStatus, GatewayHostingSpec,
-    GatewayParentRef, HostingSpec, IngressSpec, IngressTlsSpec, IssuerKind, IssuerRef,
-    MtaStsPolicy, MtaStsPolicySpec, MtaStsPolicyStatus, ProviderKind, ProviderRef,
+    AddressSpec, CacheStatus, DeletionPolicy, DnsSpec, DnsStatus, FindingStatus,
+    GatewayHostingSpec, GatewayParentRef, HostingSpec, IngressSpec, IngressTlsSpec, IssuerKind,
+    IssuerRef, MtaStsPolicy, MtaStsPolicySpec, MtaStsPolicyStatus, ProviderKind, ProviderRef,
     PublishedPolicyStatus, RecordState, RecordStatus, ServerAnswerStatus,
 };
 

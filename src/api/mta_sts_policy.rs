@@ -104,6 +104,40 @@ pub struct MtaStsPolicySpec {
     /// Leave everything as it is; still look and report.
     #[serde(default)]
     pub suspend: bool,
+
+    /// What becomes of the published policy when this object is deleted: Graceful (the default)
+    /// publishes mode none, waits until no sender holds anything else, and only then takes record
+    /// and host away (RFC 8461 section 8.3); Immediate takes them away at once, and senders may
+    /// refuse mail until their copies end; Retain leaves all as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::deletion_policy")]
+    pub deletion_policy: Option<DeletionPolicy>,
+}
+
+/// What becomes of a published policy when its object is deleted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum DeletionPolicy {
+    /// By RFC 8461 §8.3.
+    #[default]
+    Graceful,
+    /// At once.
+    Immediate,
+    /// Nothing.
+    Retain,
+}
+
+impl DeletionPolicy {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Graceful, Self::Immediate, Self::Retain];
+
+    /// The word in the object.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Graceful => "Graceful",
+            Self::Immediate => "Immediate",
+            Self::Retain => "Retain",
+        }
+    }
 }
 
 /// How the DNS records are written.

@@ -47,6 +47,11 @@ pub(super) fn mode(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "enum": ["enforce", "testing", "none"]})
 }
 
+/// `spec.deletionPolicy`: written out for the same reason.
+pub(super) fn deletion_policy(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": ["Graceful", "Immediate", "Retain"]})
+}
+
 /// `spec.mx`
 pub(super) fn mx_patterns(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

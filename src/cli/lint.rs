@@ -112,7 +112,7 @@ pub fn run(args: &LintArgs, streams: &mut Streams<'_>) -> u8 {
     let mut code = CLEAN;
     for path in &args.files {
         let name = path.to_string_lossy().into_owned();
-        let input = match read(path, streams.stdin)
+        let input = match read(path, streams.stdin, LINT_INPUT_BYTES)
             .and_then(|bytes| check(args, &name, &bytes, streams.stderr))
         {
             Ok(input) => input,
@@ -150,7 +150,7 @@ pub fn run(args: &LintArgs, streams: &mut Streams<'_>) -> u8 {
 }
 
 impl FailOn {
-    fn is_met_by(self, findings: &[Finding]) -> bool {
+    pub(super) fn is_met_by(self, findings: &[Finding]) -> bool {
         let least = match self {
             Self::Error => Severity::Error,
             Self::Warning => Severity::Warning,
@@ -159,7 +159,8 @@ impl FailOn {
     }
 }
 
-fn read(path: &Path, stdin: &mut dyn Read) -> io::Result<Vec<u8>> {
+/// Reads a file, or standard input for `-`.
+pub(super) fn read(path: &Path, stdin: &mut dyn Read, limit: u64) -> io::Result<Vec<u8>> {
     let mut file;
     let source: &mut dyn Read = if path == Path::new("-") {
         stdin
@@ -168,9 +169,9 @@ fn read(path: &Path, stdin: &mut dyn Read) -> io::Result<Vec<u8>> {
         &mut file
     };
     let mut bytes = Vec::new();
-    source.take(LINT_INPUT_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LINT_INPUT_BYTES {
-        return Err(too_large(LINT_INPUT_BYTES));
+    source.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(too_large(limit));
     }
     Ok(bytes)
 }

@@ -31,6 +31,7 @@ const FIELDS: Fields = &[
             "dns",
             "hosting",
             "suspend",
+            "deletionPolicy",
         ],
     ),
     ("spec.dns", &["providerRef", "ttlSeconds", "adopt"]),
@@ -230,6 +231,7 @@ impl Reader {
             mx_presets: &mx_presets,
             max_age_seconds: self.number(Some(spec), "spec", "maxAgeSeconds"),
             provider: dns.and_then(|dns| self.provider(dns)),
+            deletion_policy: self.text(spec, "spec", "deletionPolicy"),
             ttl_seconds: self.number(dns, "spec.dns", "ttlSeconds"),
             hosting: hosting.map(|hosting| SpecHosting {
                 ingress: self.ingress(hosting),

@@ -9,6 +9,8 @@ pub mod lint;
 pub mod log;
 mod manifest;
 pub mod output;
+pub mod report;
+pub mod retirements;
 pub mod status;
 pub mod uninstall;
 mod words;

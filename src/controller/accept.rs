@@ -10,14 +10,15 @@ use kube::{Resource, ResourceExt};
 use super::allowed;
 use super::caches::{Caches, Fill, holdings};
 use super::context::Context;
+use super::dns::Access;
 use super::gateway;
 use super::spec::{assume_max_age, desired, lint_cluster_spec, lint_provider_spec, unreadable};
 use super::tenancy::{self, Tenancy};
 use super::way_in::WayIn;
 use crate::api::condition::Reason;
 use crate::api::{
-    ClusterDnsProviderSpec, DnsProviderSpec, DnsServiceSpec, IngressSpec, IngressTlsSpec,
-    MtaStsPolicy, ProviderKind,
+    ClusterDnsProviderSpec, DnsProviderSpec, IngressSpec, IngressTlsSpec, MtaStsPolicy,
+    ProviderKind,
 };
 use crate::config::ControllerArgs;
 use crate::diagnosis::Finding;
@@ -32,22 +33,13 @@ pub(super) struct Accepted {
     pub(super) owner: Owner,
     pub(super) desired: Desired,
     /// `None`: the records are set by hand.
-    pub(super) provider: Option<ChosenProvider>,
+    pub(super) provider: Option<Access>,
     /// `None`: somebody else serves the policy.
     pub(super) way_in: Option<WayIn>,
     /// What a lost record is taken to have said at worst.
     pub(super) assume_max_age: MaxAge,
     /// Warnings about the spec.
     pub(super) findings: Vec<Finding>,
-}
-
-/// The DNS provider of a policy.
-#[derive(Clone, Debug)]
-pub(super) struct ChosenProvider {
-    pub(super) key: ProviderKey,
-    pub(super) spec: DnsServiceSpec,
-    /// Empty or `*`: all.
-    pub(super) zones: Vec<String>,
 }
 
 /// The Ingress of a policy.
@@ -199,7 +191,7 @@ fn provider(
     context: &Context,
     policy: &MtaStsPolicy,
     domain: &Domain,
-) -> Result<Option<ChosenProvider>, Rejected> {
+) -> Result<Option<Access>, Rejected> {
     let namespace = policy.namespace().unwrap_or_default();
     let (kind, name) = match (&policy.spec.dns.provider_ref, &context.settings) {
         (Some(reference), _) => (reference.kind, reference.name.clone()),
@@ -215,7 +207,7 @@ fn provider(
     let chosen = match kind {
         ProviderKind::DnsProvider => {
             let spec = namespaced_spec(&context.caches, &namespace, &name)?;
-            ChosenProvider {
+            Access {
                 key: ProviderKey {
                     namespace: Some(namespace),
                     name,
@@ -227,7 +219,7 @@ fn provider(
         ProviderKind::ClusterDnsProvider => {
             let spec = cluster_spec(&context.caches, &name)?;
             allowed_namespace(&context.caches, &spec, &namespace, &name)?;
-            ChosenProvider {
+            Access {
                 key: ProviderKey {
                     namespace: None,
                     name,

@@ -3,6 +3,7 @@
 use super::accept::Accepted;
 use super::context::Context;
 use super::dns::View;
+use super::dns_endpoint;
 use super::error::{Error, ProviderError};
 use super::observe::{self, DnsSeen};
 use super::own_dns::Led;
@@ -134,7 +135,10 @@ pub(super) async fn address(
                     context.records.write(Some(stored), &confirmed).await?;
                     Ok(Wrote)
                 }
-                Ok(_) => pending("not every authoritative server shows it yet"),
+                Ok(_) => match dns_endpoint::waits_for_address(view) {
+                    Some(what) => pending(&what),
+                    None => pending("not every authoritative server shows it yet"),
+                },
                 Err(error) => pending(&error.to_string()),
             }
         }

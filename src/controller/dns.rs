@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use super::accept::zone_allows;
 use super::context::Context;
+use super::dns_endpoint;
 use super::error::{Error, ProviderError};
 use super::service;
 use crate::api::{DnsServiceSpec, Rfc2136Spec, SecretKeyRef, TsigAlgorithm};
 use crate::clock;
+use crate::dns::dns_endpoint::HandedOver;
 use crate::dns::rfc2136::{Rfc2136, Settings};
 use crate::dns::{
     Change, DnsProvider as _, Provider, RecordSet, RecordType, RecordValue, Swap, TsigKey,
@@ -48,6 +50,10 @@ pub(super) struct View {
     a: Option<RecordSet>,
     aaaa: Option<RecordSet>,
     cname: Option<RecordSet>,
+    /// How far external-dns has come with the TXT record, where it is to write it.
+    pub(super) txt_handed_over: Option<HandedOver>,
+    /// The same of the address.
+    pub(super) host_handed_over: Option<HandedOver>,
 }
 
 /// Where it stands, and so how it is changed.
@@ -75,6 +81,9 @@ pub(super) async fn open(context: &Context, access: &Access) -> Result<Opened, P
         }
         (None, None) if access.spec.webhook.is_some() => {
             Provider::Webhook(service::open_webhook(context, access).await?)
+        }
+        (None, None) if access.spec.dns_endpoint.is_some() => {
+            Provider::DnsEndpoints(Box::new(dns_endpoint::open(context, access)?))
         }
         // Refused before anybody comes here: a spec that names no service, or several.
         _ => return Err(ProviderError::NoService),
@@ -235,6 +244,8 @@ impl Opened {
             self.read(&host_zone, &host, RecordType::Aaaa),
             self.read(&host_zone, &host, RecordType::Cname),
         )?;
+        let (txt_handed_over, host_handed_over) =
+            tokio::try_join!(self.handed_over(txt_name), self.handed_over(&host))?;
         Ok(View {
             place: Place::Zones {
                 opened: self.clone(),
@@ -247,7 +258,19 @@ impl Opened {
             a,
             aaaa,
             cname,
+            txt_handed_over,
+            host_handed_over,
         })
+    }
+
+    async fn handed_over(&self, name: &str) -> Result<Option<HandedOver>, ProviderError> {
+        match &self.provider {
+            Provider::DnsEndpoints(endpoints) => {
+                let deadline = limits::PROVIDER_CALL_TIME;
+                Ok(endpoints.handed_over(name, deadline).await?)
+            }
+            _ => Ok(None),
+        }
     }
 }
 
@@ -279,6 +302,8 @@ impl View {
         };
         Self {
             place: Place::Record(zone.clone()),
+            txt_handed_over: None,
+            host_handed_over: None,
             txt_name,
             txt: announced.map(|announced| {
                 let text = crate::protocol::StsRecord::render(&announced.id);
@@ -337,11 +362,25 @@ impl View {
     pub(super) fn ttl(&self, wanted: u32) -> u32 {
         match &self.place {
             Place::Zones { opened, .. } => match &opened.provider {
-                Provider::Rfc2136(_) | Provider::Webhook(_) => wanted,
+                Provider::Rfc2136(_) | Provider::Webhook(_) | Provider::DnsEndpoints(_) => wanted,
                 Provider::Service(service) => service.ttl(wanted),
             },
             Place::Record(_) => wanted,
         }
+    }
+
+    /// Whether somebody else carries out what is written: it does not stand there at once.
+    pub(super) fn is_handed_over(&self) -> bool {
+        match &self.place {
+            Place::Zones { opened, .. } => matches!(opened.provider, Provider::DnsEndpoints(_)),
+            Place::Record(_) => false,
+        }
+    }
+
+    /// Whether the TXT record was handed over in a form that is not the one wanted now.
+    pub(super) fn txt_is_stale(&self) -> bool {
+        let handed_over = self.txt_handed_over.as_ref();
+        handed_over.is_some_and(|handed_over| handed_over.stale)
     }
 
     /// Whether there is a TXT record set whose TTL the service does not tell.

@@ -1,6 +1,8 @@
 //! The finalizer: a deletion is noted in the record, then the object goes at once. (io)
 
+use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
+use kube::runtime::events::EventType;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
 
@@ -8,14 +10,15 @@ use super::accept::accept;
 use super::caches::GuardedPolicy;
 use super::context::Context;
 use super::error::Error;
+use super::events;
 use super::leaving::is_going;
 use super::object_status;
 use super::records::{Stored, cached_publication};
-use crate::api::{FIELD_MANAGER, FINALIZER, MtaStsPolicy};
+use crate::api::{self, FIELD_MANAGER, FINALIZER, MtaStsPolicy};
 use crate::clock;
 use crate::lifecycle::decide::{Decided, Input, decide};
 use crate::lifecycle::publish::announce;
-use crate::lifecycle::{Owner, Record, Retiring};
+use crate::lifecycle::{DeletionPolicy, Owner, Publication, Record, Retiring, retirement};
 use crate::protocol::Domain;
 
 /// Puts the finalizer on the object. Tells whether it had to.
@@ -146,14 +149,54 @@ async fn mark_retiring(
         tracing::warn!(%domain, "the domain's record cannot be read and its object is going: remove its TXT record and its ConfigMap by hand");
         return Ok(());
     };
+    let now = clock::now();
     record.publication.retiring = Some(Retiring {
-        since: clock::now(),
+        since: now,
         withdrawn: false,
+        policy: deletion_policy(object),
+        clock_asked_at: None,
+        over_at: None,
         txt_gone_at: None,
     });
     context.permit()?;
     context.records.write(Some(&stored), &record).await?;
+    let note = note(context, &record.publication, now);
+    if let Ok(policy) = &object.0 {
+        events::tell(context, policy, EventType::Normal, "Retiring", &note).await;
+    }
     Ok(())
+}
+
+/// What the object asks for; where it cannot be read, the way that loses no mail.
+fn deletion_policy(object: &GuardedPolicy) -> DeletionPolicy {
+    let spec = object.0.as_ref().ok();
+    match spec.and_then(|policy| policy.spec.deletion_policy) {
+        Some(api::DeletionPolicy::Immediate) => DeletionPolicy::Immediate,
+        Some(api::DeletionPolicy::Retain) => DeletionPolicy::Retain,
+        Some(api::DeletionPolicy::Graceful) | None => DeletionPolicy::Graceful,
+    }
+}
+
+/// What a person is told of a deletion.
+fn note(context: &Context, publication: &Publication, now: Timestamp) -> String {
+    let domain = &publication.domain;
+    let grace = context.settings.retirement_delay();
+    let held = retirement::held_until(publication, now);
+    let policy = publication.retiring.as_ref().map(|r| r.policy);
+    match (policy, held) {
+        (Some(DeletionPolicy::Retain), _) => format!(
+            "{domain} stays published as it is (deletionPolicy Retain); a new MtaStsPolicy takes it back"
+        ),
+        (Some(DeletionPolicy::Immediate), Some(until)) => format!(
+            "record and host of {domain} are taken away at once (deletionPolicy Immediate); until {until} senders may go by their copies of the policy, so keep its MX hosts and their certificates"
+        ),
+        _ => match retirement::ends(publication, grace, now) {
+            Some(end) => format!(
+                "{domain} gets a policy with mode none, and is taken away when no sender holds another one, about {end} (mta-sts retirements)"
+            ),
+            None => format!("{domain} is being retired"),
+        },
+    }
 }
 
 /// A record in place of one that cannot be read, from what the object asks for. Something may be

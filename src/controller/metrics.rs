@@ -66,6 +66,8 @@ pub(super) struct Metrics {
     certificate: Family<DomainLabel, Gauge>,
     announced: Arc<Mutex<HashMap<Domain, IdLabels>>>,
     retiring: Family<DomainLabel, Gauge>,
+    retirement_end: Family<DomainLabel, Gauge>,
+    clock_skew: Family<DomainLabel, Gauge>,
     orphaned: Family<DomainLabel, Gauge>,
     repairs: Counter,
     drifting: Family<DomainLabel, Gauge>,
@@ -91,6 +93,8 @@ impl Metrics {
             certificate: Family::default(),
             announced: Arc::default(),
             retiring: Family::default(),
+            retirement_end: Family::default(),
+            clock_skew: Family::default(),
             orphaned: Family::default(),
             repairs: Counter::default(),
             drifting: Family::default(),
@@ -146,6 +150,17 @@ impl Metrics {
             "retiring",
             "1 for a domain on its way out",
             self.retiring.clone(),
+        );
+        r.register_with_unit(
+            "retirement_end_timestamp",
+            "When a domain on its way out will be gone, if nothing comes in between",
+            Unit::Seconds,
+            self.retirement_end.clone(),
+        );
+        r.register(
+            "retirement_clock_skew",
+            "1 for a domain that is not taken away because the clocks of this node and of the API server are too far apart",
+            self.clock_skew.clone(),
         );
         r.register(
             "orphaned",
@@ -261,6 +276,25 @@ impl Metrics {
         set_or_remove(&self.retiring, domain, retiring);
     }
 
+    /// When a domain on its way out will be gone.
+    pub(super) fn retirement_end(&self, domain: &Domain, end: Option<Timestamp>) {
+        let label = domain_label(domain);
+        match end {
+            Some(end) => {
+                self.retirement_end
+                    .get_or_create(&label)
+                    .set(end.as_second());
+            }
+            None => {
+                self.retirement_end.remove(&label);
+            }
+        }
+    }
+
+    pub(super) fn clock_skew(&self, domain: &Domain, skewed: bool) {
+        set_or_remove(&self.clock_skew, domain, skewed);
+    }
+
     pub(super) fn orphaned(&self, domain: &Domain, orphaned: bool) {
         set_or_remove(&self.orphaned, domain, orphaned);
     }
@@ -290,6 +324,8 @@ impl Metrics {
             &self.healthy,
             &self.certificate,
             &self.retiring,
+            &self.retirement_end,
+            &self.clock_skew,
             &self.orphaned,
             &self.drifting,
         ] {
@@ -309,6 +345,8 @@ pub fn sample(domain: &Domain, id: &PolicyId) -> Registry {
     metrics.healthy(domain, true);
     metrics.certificate(domain, Some(Timestamp::UNIX_EPOCH));
     metrics.retiring(domain, true);
+    metrics.retirement_end(domain, Some(Timestamp::UNIX_EPOCH));
+    metrics.clock_skew(domain, true);
     metrics.orphaned(domain, true);
     metrics.drifting(domain, true);
     metrics.registry()

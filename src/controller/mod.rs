@@ -11,6 +11,7 @@ mod allowed;
 mod caches;
 mod context;
 mod dns;
+mod dns_endpoint;
 mod error;
 mod events;
 mod finalize;

@@ -8,13 +8,13 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Resource, ResourceExt};
 
-use super::accept::{Accepted, ChosenProvider};
+use super::accept::Accepted;
 use super::context::Context;
-use super::dns::View;
+use super::dns::{Access, View};
 use super::error::{Error, ProviderError};
 use super::records::{Stored, cached_publication, object_labels};
 use super::spec::{lint_cluster_spec, lint_provider_spec};
-use crate::api::{AuthoritativeSpec, FIELD_MANAGER};
+use crate::api::{AuthoritativeSpec, DnsServiceSpec, FIELD_MANAGER};
 use crate::lifecycle::own_zone::{
     OwnZone, ZONES_NAME, ZONES_ROLE, fits, granted, host_name, read_zones, txt_name, write_zones,
 };
@@ -110,16 +110,31 @@ pub(super) fn zone_of(spec: &AuthoritativeSpec) -> Option<OwnZone> {
     })
 }
 
+/// A spec for what is answered below a zone when its provider object may be gone.
+pub(super) fn spec_of(zone: &HostName) -> DnsServiceSpec {
+    DnsServiceSpec {
+        authoritative: Some(AuthoritativeSpec {
+            zone: zone.to_string(),
+            name_servers: Vec::new(),
+        }),
+        ..DnsServiceSpec::default()
+    }
+}
+
 /// What the record lets the name servers say, as a provider's view, and where the names lead.
 pub(super) async fn view(
     context: &Context,
-    chosen: &ChosenProvider,
+    access: &Access,
     spec: &AuthoritativeSpec,
     domain: &Domain,
     publication: Option<&Publication>,
 ) -> Result<(View, Own), ProviderError> {
     let zone = zone_of(spec).ok_or(ProviderError::NoService)?;
-    has_zone(context, &chosen.key.name, &zone)?;
+    let answers = publication.and_then(|p| p.dns.answers.as_ref());
+    // What is answered already has its zone, whatever has become of the provider object.
+    if answers.is_none_or(|answers| answers.zone != zone.zone) {
+        has_zone(context, &access.key.name, &zone)?;
+    }
     let host = domain.policy_host();
     let (txt_target, host_target) = (txt_name(domain, &zone.zone), host_name(domain, &zone.zone));
     let own_name = domain.sts_record_name();

@@ -22,7 +22,7 @@ use super::report::Report;
 use super::spec::unreadable;
 use super::steps::{Due, note_fresh};
 use super::way_in::{self, Made};
-use super::{events, finalize, gateway, object_status, own_dns, span, status};
+use super::{dns_endpoint, events, finalize, gateway, object_status, own_dns, span, status};
 use crate::api::MtaStsPolicy;
 use crate::api::condition::Reason;
 use crate::clock;
@@ -186,7 +186,7 @@ async fn pass(
         return Ok((None, Next::Wait(Duration::from_secs(5))));
     }
     let publication = stored.as_ref().and_then(Stored::publication);
-    let dns = observe::dns_seen(context, accepted, publication).await;
+    let dns = observe::dns_seen(context, domain, accepted.provider.as_ref(), publication).await;
     if accepted.desired.suspend && stored.as_ref().and_then(Stored::record).is_none() {
         return Ok((
             Some(suspended(accepted, &dns)),
@@ -229,11 +229,23 @@ async fn pass(
             AddressState::Pending(error.to_string())
         }
     };
-    let seen = observe::world(context, accepted, &record, &dns, address).await;
+    let seen = observe::world(
+        context,
+        domain,
+        accepted.desired.external,
+        &record,
+        &dns,
+        address,
+    )
+    .await;
     let now = clock::now();
     let progress = publish::progress(&record, &seen, now);
     note_fresh(context, &record, &progress, now);
     report.mx = Some(dns.mx.clone());
+    if let Some(Ok(view)) = &dns.provider {
+        let announced = record.publication.announced.as_ref().map(|a| &a.id);
+        report.waits_for = dns_endpoint::waits_for(view, &seen, announced);
+    }
     let step = Due {
         context,
         policy,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
@@ -10,7 +11,7 @@ use super::error::Error;
 use crate::api::FIELD_MANAGER;
 use crate::lifecycle::names::object_name;
 use crate::lifecycle::record::{
-    BODY_KEY, DOMAIN_ANNOTATION, PUBLICATION_KEY, RECORD_ROLE, ROLE_LABEL,
+    BODY_KEY, DOMAIN_ANNOTATION, PUBLICATION_KEY, RECORD_ROLE, RETIRING_LABEL, ROLE_LABEL,
 };
 use crate::lifecycle::{Publication, Record, RecordError};
 use crate::protocol::Domain;
@@ -48,6 +49,13 @@ impl Stored {
             }
         };
         Self { object, content }
+    }
+
+    /// When this operator wrote it last, by the API server's clock, to the second.
+    pub(super) fn written_at(&self) -> Option<Timestamp> {
+        let fields = self.object.metadata.managed_fields.iter().flatten();
+        let ours = fields.filter(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER));
+        ours.filter_map(|entry| Some(entry.time.as_ref()?.0)).max()
     }
 
     /// The record, where it is good.
@@ -102,7 +110,7 @@ impl Records {
         let domain = &record.publication.domain;
         let name = object_name(domain);
         let object = ConfigMap {
-            metadata: metadata(&name, domain, before.map(|b| &b.object)),
+            metadata: metadata(record, &name, before.map(|b| &b.object)),
             data: Some(record.to_data()?),
             ..ConfigMap::default()
         };
@@ -135,12 +143,18 @@ impl Records {
 }
 
 /// Labels and annotations of other people stay; ours are set.
-fn metadata(name: &str, domain: &Domain, before: Option<&ConfigMap>) -> ObjectMeta {
+fn metadata(record: &Record, name: &str, before: Option<&ConfigMap>) -> ObjectMeta {
+    let domain = &record.publication.domain;
+    let retiring = record.publication.retiring.is_some();
     let old = before
         .map(|object| object.metadata.clone())
         .unwrap_or_default();
     let mut labels = old.labels.unwrap_or_default();
     labels.extend(object_labels(RECORD_ROLE));
+    match retiring {
+        true => labels.insert(RETIRING_LABEL.to_owned(), "true".to_owned()),
+        false => labels.remove(RETIRING_LABEL),
+    };
     let mut annotations = old.annotations.unwrap_or_default();
     annotations.insert(DOMAIN_ANNOTATION.to_owned(), domain.to_string());
     ObjectMeta {

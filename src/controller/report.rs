@@ -32,6 +32,8 @@ pub(super) struct Report {
     pub(super) hold: Option<Hold>,
     /// Where the domain's names lead, where they are to lead to our own name servers.
     pub(super) own: Option<Own>,
+    /// What an external-dns has not done yet, and why that may be.
+    pub(super) waits_for: Option<String>,
 }
 
 /// What keeps the operator from writing to the DNS.

@@ -327,7 +327,7 @@ impl FoundSecret {
 }
 
 /// Zones as the world is led to them.
-struct Zones(DnsProbe);
+pub(super) struct Zones(pub(super) DnsProbe);
 
 impl FindZone for Zones {
     fn zone_of<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<String, String>> {

@@ -6,9 +6,9 @@ use super::accept::Rejected;
 use super::service::{Credentials, own_blocks};
 use crate::api::condition::Reason;
 use crate::api::{
-    AuthoritativeSpec, ClusterDnsProviderSpec, DnsProviderSpec, DnsServiceSpec, GatewayParentRef,
-    IngressSpec, IssuerKind, MtaStsPolicy, MtaStsPolicySpec, ProviderKind, Rfc2136Spec,
-    SecretKeyRef, TsigSpec,
+    AuthoritativeSpec, ClusterDnsProviderSpec, DeletionPolicy, DnsProviderSpec, DnsServiceSpec,
+    GatewayParentRef, IngressSpec, IssuerKind, MtaStsPolicy, MtaStsPolicySpec, ProviderKind,
+    Rfc2136Spec, SecretKeyRef, TsigSpec,
 };
 use crate::diagnosis::{
     ApiFields, CredentialFields, Finding, ProviderFields, Rfc2136Fields, SecretKeyFields,
@@ -120,6 +120,7 @@ fn services(spec: &DnsServiceSpec) -> Vec<ServiceFields<'_>> {
         .webhook
         .iter()
         .map(|webhook| ServiceFields::Webhook(&webhook.url));
+    let endpoint = spec.dns_endpoint.iter().map(|_| ServiceFields::DnsEndpoint);
     let own = spec.authoritative.iter().map(|own| {
         let AuthoritativeSpec { zone, name_servers } = own;
         ServiceFields::Authoritative {
@@ -128,7 +129,7 @@ fn services(spec: &DnsServiceSpec) -> Vec<ServiceFields<'_>> {
         }
     });
     let named = rfc2136.chain(blocks).chain(other).chain(webhook);
-    named.chain(own).collect()
+    named.chain(endpoint).chain(own).collect()
 }
 
 fn credential((credential, reference): (String, SecretKeyRef)) -> CredentialFields {
@@ -192,6 +193,7 @@ fn lint(spec: &MtaStsPolicySpec) -> Vec<Finding> {
                 name: &reference.name,
             }),
         ttl_seconds: Some(spec.dns.ttl_seconds),
+        deletion_policy: spec.deletion_policy.map(DeletionPolicy::as_str),
         hosting: Some(SpecHosting {
             ingress: hosting.ingress.as_ref().map(ingress_fields),
             gateway: hosting

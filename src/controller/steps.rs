@@ -115,7 +115,7 @@ impl Due<'_> {
             _ => return Ok(self.wait("txt", now)),
         };
         let present = view.txt(&self.context.installation);
-        if present.shows_exactly(&announced.id) {
+        if present.shows_exactly(&announced.id) && !view.txt_is_stale() {
             // The other servers follow by themselves.
             return Ok(self.wait("servers", now));
         }
@@ -216,6 +216,7 @@ impl Due<'_> {
         let noted = announced.ttl == ttl;
         // Where the service does not tell the TTL, it is noted only after it was written.
         let due = view.filter(|view| match view.txt_ttl() {
+            _ if view.txt_is_stale() => true,
             Some(present) => noted && present != ttl,
             None => !noted && view.ttl_untold(),
         });

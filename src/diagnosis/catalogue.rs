@@ -45,6 +45,8 @@ pub enum Section {
     Mx,
     /// The record `_smtp._tls.<domain>`.
     TlsReporting,
+    /// TLS reports (RFC 8460): what senders saw, and how the report is written.
+    Report,
     /// What the operator does over time.
     Lifecycle,
     /// The fields of an MtaStsPolicy.
@@ -58,8 +60,10 @@ enum Seen {
     Lint,
     /// Only by looking at the live domain or the cluster.
     Live,
+    /// In a TLS report of a sender.
+    Told,
 }
-use Seen::{Lint, Live};
+use Seen::{Lint, Live, Told};
 
 struct Entry {
     name: &'static str,
@@ -110,6 +114,9 @@ const MX_TLS: Option<&str> = Some("RFC 8461 §4.2");
 const ORDER: Option<&str> = Some("RFC 8461 §8.1");
 const REMOVAL: Option<&str> = Some("RFC 8461 §8.3");
 const RPT: Option<&str> = Some("RFC 8460 §3");
+const RESULT: Option<&str> = Some("RFC 8460 §4.3");
+const SCHEMA: Option<&str> = Some("RFC 8460 §4.4");
+const WRAPPING: Option<&str> = Some("RFC 8460 §5");
 
 catalogue! {
     Record {
@@ -205,6 +212,36 @@ catalogue! {
         TlsrptSyntax "tlsrpt-syntax" both(Error), Lint, RPT, "Any other breach of the record's grammar.";
         TlsrptRuaSelf "tlsrpt-rua-self" both(Info), Lint, Some("RFC 8460 §3"), "Reports go only to mail inside the domain whose delivery they are about.";
     }
+    Report {
+        ReportStarttlsNotSupported "report-starttls-not-supported" both(Error), Told, RESULT, "Senders found no STARTTLS at an MX.";
+        ReportCertificateHostMismatch "report-certificate-host-mismatch" both(Error), Told, RESULT, "Senders found a certificate without a SAN for the MX host.";
+        ReportCertificateExpired "report-certificate-expired" both(Error), Told, RESULT, "Senders found a certificate past its date at an MX.";
+        ReportCertificateNotTrusted "report-certificate-not-trusted" both(Error), Told, RESULT, "Senders found a certificate of an MX that leads to no root they trust.";
+        ReportValidationFailure "report-validation-failure" both(Error), Told, RESULT, "Any other failure of a session; also an MX that the policy does not name.";
+        ReportTlsaInvalid "report-tlsa-invalid" both(Error), Told, RESULT, "Senders found TLSA records that do not match the MX's certificate or cannot be used.";
+        ReportDnssecInvalid "report-dnssec-invalid" both(Error), Told, RESULT, "Senders got no valid DNSSEC answer about an MX.";
+        ReportDaneRequired "report-dane-required" both(Error), Told, RESULT, "A sender demands DANE, and found no usable TLSA record.";
+        ReportStsPolicyFetchError "report-sts-policy-fetch-error" MAIL_STOPS, Told, RESULT, "Senders could not fetch the MTA-STS policy.";
+        ReportStsPolicyInvalid "report-sts-policy-invalid" MAIL_STOPS, Told, RESULT, "Senders could not read the MTA-STS policy.";
+        ReportStsWebpkiInvalid "report-sts-webpki-invalid" MAIL_STOPS, Told, RESULT, "Senders found no valid certificate at the policy host.";
+        ReportResultUnknown "report-result-unknown" both(Warning), Told, RESULT, "Senders report a failure of a kind that the RFC does not have.";
+        ReportMissing "report-missing" both(Error), Told, WRAPPING, "There is no report in the file.";
+        ReportInvalid "report-invalid" both(Error), Told, SCHEMA, "What should be a report is no JSON, or JSON of something else.";
+        ReportTooLarge "report-too-large" both(Error), Told, None, "A report or its wrapping is above a limit, and is not read.";
+        ReportDamaged "report-damaged" both(Warning), Told, WRAPPING, "A wrapping is damaged; what could be unpacked is read.";
+        ReportUnsigned "report-unsigned" both(Warning), Told, RPT, "The mail has no DKIM signature: a receiver is to ignore such a report.";
+        ReportWrappingOdd "report-wrapping-odd" both(Info), Told, WRAPPING, "The report is wrapped in another way than its label says, or than the RFC has it.";
+        ReportJsonOdd "report-json-odd" both(Warning), Told, SCHEMA, "The JSON breaks its own grammar where it could be read all the same.";
+        ReportFieldInvalid "report-field-invalid" both(Warning), Told, SCHEMA, "A field has a value that it may not have: it is left out, or shown as it is.";
+        ReportFieldMissing "report-field-missing" both(Warning), Told, SCHEMA, "A field that the schema wants is not there.";
+        ReportFieldOdd "report-field-odd" both(Info), Told, SCHEMA, "A field is not written as the RFC has it, and is read.";
+        ReportFieldUnknown "report-field-unknown" both(Info), Told, SCHEMA, "A field that the RFC does not have, and that is not read.";
+        ReportPolicyTypeUnknown "report-policy-type-unknown" both(Info), Told, SCHEMA, "A kind of policy that the RFC does not have.";
+        ReportPoliciesOverlap "report-policies-overlap" both(Info), Told, Some("RFC 8460 §4.2"), "Several policies of one kind, or several domains, stand in one report.";
+        ReportCountsDiffer "report-counts-differ" both(Info), Told, SCHEMA, "The summary is not the sum of its details.";
+        ReportCut "report-cut" both(Warning), Told, None, "A report has more of something than is kept.";
+        ReportDuplicate "report-duplicate" both(Info), Told, None, "The same report was given before.";
+    }
     Lifecycle {
         LifecycleIdStale "lifecycle-id-stale" both(Warning), Live, ORDER, "The body changed and the id did not.";
         LifecycleIdEarly "lifecycle-id-early" both(Error), Live, ORDER, "The id is out while an old body is still served.";
@@ -226,6 +263,7 @@ catalogue! {
         SpecMxPresetUnknown "spec-mx-preset-unknown" both(Error), Lint, None, "An entry of mxPresets is no known preset.";
         SpecMaxAgeInvalid "spec-max-age-invalid" both(Error), Lint, BODY, "maxAgeSeconds is not 1 to 31557600.";
         SpecTtlInvalid "spec-ttl-invalid" both(Error), Lint, None, "dns.ttlSeconds is not 30 to 86400.";
+        SpecDeletionPolicyInvalid "spec-deletion-policy-invalid" both(Error), Lint, Some("RFC 8461 §8.3"), "deletionPolicy is not one of Graceful, Immediate, Retain.";
         SpecProviderInvalid "spec-provider-invalid" both(Error), Lint, None, "dns.providerRef names no DnsProvider or ClusterDnsProvider.";
         SpecDnsProviderInvalid "spec-dns-provider-invalid" both(Error), Lint, None, "A field of a DnsProvider or ClusterDnsProvider is missing, or has a value that may not be one.";
         SpecHostingInvalid "spec-hosting-invalid" both(Error), Lint, None, "hosting has more than one of ingress, gateway and external, gateway names no Gateway, tls not exactly one of secretName and issuerRef, or a name that may not be one.";

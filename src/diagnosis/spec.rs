@@ -19,6 +19,8 @@ pub struct SpecFields<'a> {
     pub ttl_seconds: Option<i64>,
     /// `hosting`.
     pub hosting: Option<SpecHosting<'a>>,
+    /// `deletionPolicy`.
+    pub deletion_policy: Option<&'a str>,
 }
 
 /// `dns.providerRef`.
@@ -127,6 +129,8 @@ pub enum ServiceFields<'a> {
         /// `authoritative.nameServers`.
         name_servers: Vec<String>,
     },
+    /// `dnsEndpoint`.
+    DnsEndpoint,
 }
 
 /// `rfc2136`. A text that was not written is empty.

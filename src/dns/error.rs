@@ -339,6 +339,38 @@ pub enum DnsError {
         /// What the service is called.
         service: &'static str,
     },
+    /// What stands under a name could not be found out.
+    #[error("what the authoritative servers show for {name} cannot be found out: {why}")]
+    NameUnknown {
+        /// The name.
+        name: String,
+        /// Why, in a sentence.
+        why: String,
+    },
+    /// An object of somebody else has the name that ours is to have.
+    #[error(
+        "the DNSEndpoint {object} was not made by this operator for this name: it is not touched; \
+         rename or remove it"
+    )]
+    DnsEndpointTaken {
+        /// `NAMESPACE/NAME`.
+        object: String,
+    },
+    /// The API server knows no DNSEndpoints.
+    #[error(
+        "the cluster has no DNSEndpoint objects (externaldns.k8s.io/v1alpha1): install the \
+         definition that comes with external-dns, and run external-dns with --source=crd"
+    )]
+    DnsEndpointKindMissing,
+    /// The operator may not write DNSEndpoints.
+    #[error(
+        "the operator may not use DNSEndpoint objects: {said}; set externalDNS.enabled=true in the \
+         chart's values, or apply examples/rbac/dns-endpoint.yaml"
+    )]
+    DnsEndpointForbidden {
+        /// What the API server said.
+        said: String,
+    },
     /// What came back is no answer of this service.
     #[error("{service} sent something that is no answer of its API; is there a proxy in between?")]
     ServiceGarbled {
@@ -417,6 +449,10 @@ impl DnsError {
             Self::ServiceUnreachable { .. } => "service_unreachable",
             Self::ServiceTimeout { .. } => "service_timeout",
             Self::ServiceGarbled { .. } => "service_garbled",
+            Self::NameUnknown { .. } => "name_unknown",
+            Self::DnsEndpointTaken { .. } => "dns_endpoint_taken",
+            Self::DnsEndpointKindMissing => "dns_endpoint_kind_missing",
+            Self::DnsEndpointForbidden { .. } => "dns_endpoint_forbidden",
             Self::ServiceTooMany { .. } => "service_too_many",
             Self::ServiceReadBackDiffers { .. } => "service_read_back_differs",
         }
@@ -439,6 +475,7 @@ impl DnsError {
             | Self::ServiceUnreachable { .. }
             | Self::ServiceTimeout { .. }
             | Self::ServiceGarbled { .. }
+            | Self::NameUnknown { .. }
             | Self::ServiceReadBackDiffers { .. } => DnsErrorClass::Retry,
             Self::BadKey { .. }
             | Self::BadSignature { .. }
@@ -460,7 +497,10 @@ impl DnsError {
             | Self::ServiceForbidden { .. }
             | Self::ServiceNotFound { .. }
             | Self::ServiceRefused { .. }
-            | Self::ServiceTooMany { .. } => DnsErrorClass::Stalled,
+            | Self::ServiceTooMany { .. }
+            | Self::DnsEndpointTaken { .. }
+            | Self::DnsEndpointKindMissing
+            | Self::DnsEndpointForbidden { .. } => DnsErrorClass::Stalled,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! The trait deals in record sets: read, compare-and-swap. Who owns a record, and what should
 //! stand there, is decided in `lifecycle`.
 
+pub mod dns_endpoint;
 mod error;
 mod record_set;
 pub mod rfc2136;
@@ -89,6 +90,8 @@ pub enum Provider {
     Service(Box<service::Service>),
     /// A webhook provider of external-dns.
     Webhook(webhook::Webhook),
+    /// DNSEndpoint objects for an external-dns in the cluster.
+    DnsEndpoints(Box<dns_endpoint::DnsEndpoints>),
 }
 
 /// Calls the same method of whichever provider it is: the one match arm of each.
@@ -98,6 +101,7 @@ macro_rules! each {
             Provider::Rfc2136($provider) => $call.await,
             Provider::Service($provider) => $call.await,
             Provider::Webhook($provider) => $call.await,
+            Provider::DnsEndpoints($provider) => $call.await,
         }
     };
 }

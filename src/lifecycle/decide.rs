@@ -171,33 +171,14 @@ fn new_record(input: &Input<'_>, policy: &Policy, cause: Cause) -> Record {
     if let Some(adopted) = input.adopted {
         entries.push(adopted_entry(adopted, input.now));
     }
-    let body = policy.render();
-    let sha256 = Sha256Digest::of(body.as_bytes());
     let previous = [
         lost_ids(input).max(),
         before.map(|p| &p.current.id),
         before.and_then(|p| p.announced.as_ref()).map(|a| &a.id),
-    ]
-    .into_iter()
-    .flatten()
-    .max();
-    let current = Decision {
-        id: PolicyId::issue(input.now, &sha256, input.installation, previous),
-        sha256,
-        mode: policy.mode,
-        max_age: policy.max_age,
-        mx: policy.mx.clone(),
-        decided_at: input.now,
-    };
-    entries.push(LedgerEntry {
-        id: Some(current.id.clone()),
-        sha256: Some(sha256),
-        mode: current.mode,
-        max_age: current.max_age,
-        mx: current.mx.clone(),
-        first_served: input.now,
-        last_served: None,
-    });
+    ];
+    let previous = previous.into_iter().flatten().max();
+    let (body, current) = Decision::of(policy, input.installation, previous, input.now);
+    entries.push(LedgerEntry::of(&current, input.now));
     let announced = before.and_then(|p| p.announced.clone());
     ledger::prune(&mut entries, &current.id, announced.as_ref(), input.now);
     Record {
@@ -210,6 +191,7 @@ fn new_record(input: &Input<'_>, policy: &Policy, cause: Cause) -> Record {
             ledger: entries,
             dns: dns_state(input, before),
             adopted_mode: adopted_mode(input, before),
+            external: input.desired.external,
             retiring: None,
             retired: false,
         },
@@ -222,15 +204,7 @@ fn unknown_to_ledger(before: &Publication, now: Timestamp) -> Option<LedgerEntry
     let known = |entry: &LedgerEntry| {
         entry.id.as_ref() == Some(&current.id) && entry.sha256 == Some(current.sha256)
     };
-    (!before.ledger.iter().any(known)).then(|| LedgerEntry {
-        id: Some(current.id.clone()),
-        sha256: Some(current.sha256),
-        mode: current.mode,
-        max_age: current.max_age,
-        mx: current.mx.clone(),
-        first_served: now,
-        last_served: None,
-    })
+    (!before.ledger.iter().any(known)).then(|| LedgerEntry::of(current, now))
 }
 
 /// A body that somebody put in by hand may have been served by an older policy server.
@@ -282,6 +256,7 @@ fn update(input: &Input<'_>, record: &Record) -> Decided {
     publication.owner = input.owner.clone();
     publication.dns = dns_state(input, Some(&record.publication));
     publication.adopted_mode = adopted_mode(input, Some(&record.publication));
+    publication.external = input.desired.external;
     if publication.retiring.take().is_some() {
         // Its TXT record may be gone: writing it again is a publication, no repair.
         if let Some(announced) = &mut publication.announced {

@@ -11,10 +11,11 @@ pub mod own_zone;
 pub mod ownership;
 pub mod publish;
 pub mod record;
+pub mod retirement;
 pub mod tenancy;
 pub mod txt;
 
 pub use record::{
-    Address, Announced, Answers, Decision, DnsState, LedgerEntry, Owner, ProviderKey, Publication,
-    Record, RecordError, Retiring,
+    Address, Announced, Answers, Decision, DeletionPolicy, DnsState, LedgerEntry, Owner,
+    ProviderKey, Publication, Record, RecordError, Retiring,
 };

@@ -8,15 +8,24 @@ const MAX_LENGTH: usize = 63;
 /// The name of a domain's ConfigMap and Ingress: a readable start and a hash, so that long
 /// domains fit and no two meet.
 pub fn object_name(domain: &Domain) -> String {
-    let hash = Sha256Digest::of(domain.as_str().as_bytes()).prefix();
-    let room = MAX_LENGTH - "mta-sts-".len() - "-".len() - hash.len();
-    let readable: String = domain
-        .as_str()
-        .replace('.', "-")
+    hashed("mta-sts-", domain.as_str())
+}
+
+/// The name of the DNSEndpoint of a record name, such as `_mta-sts.example.org`.
+pub fn endpoint_name(record_name: &str) -> String {
+    hashed("dns-", record_name)
+}
+
+fn hashed(start: &str, dns_name: &str) -> String {
+    let hash = Sha256Digest::of(dns_name.as_bytes()).prefix();
+    let room = MAX_LENGTH - start.len() - "-".len() - hash.len();
+    let readable: String = dns_name
+        .trim_start_matches('_')
+        .replace(['.', '_'], "-")
         .chars()
         .take(room)
         .collect();
-    format!("mta-sts-{}-{hash}", readable.trim_end_matches('-'))
+    format!("{start}{}-{hash}", readable.trim_end_matches('-'))
 }
 
 /// The TLS Secret of a domain's policy host, unless its policy names another one.
@@ -36,5 +45,12 @@ mod tests {
         let long = format!("{}.example", vec!["a".repeat(60); 3].join("."));
         assert_eq!(name(&long).len(), MAX_LENGTH);
         assert!(!name("example.org").contains('.'));
+        let of_record = endpoint_name("_mta-sts.example.org");
+        assert!(of_record.starts_with("dns-mta-sts-example-org-"));
+        assert_ne!(of_record, endpoint_name("mta-sts.example.org"));
+        assert_eq!(
+            endpoint_name(&format!("_smtp._tls.{long}")).len(),
+            MAX_LENGTH
+        );
     }
 }

@@ -7,7 +7,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::{Domain, HostName, MaxAge, Mode, MxPattern, PolicyId, Sha256Digest};
+use crate::protocol::{
+    Domain, HostName, InstallationId, MaxAge, Mode, MxPattern, Policy, PolicyId, Sha256Digest,
+};
 
 /// Key of the policy body in the ConfigMap's `data`.
 pub const BODY_KEY: &str = "mta-sts.txt";
@@ -17,8 +19,12 @@ pub const PUBLICATION_KEY: &str = "publication.json";
 pub const ROLE_LABEL: &str = "mta-sts.dev/role";
 /// Value of [`ROLE_LABEL`] on a record.
 pub const RECORD_ROLE: &str = "record";
+/// Label of a record whose domain is on its way out, with the value `true`.
+pub const RETIRING_LABEL: &str = "mta-sts.dev/retiring";
 /// Annotation with the full domain, on every object that is made for one.
 pub const DOMAIN_ANNOTATION: &str = "mta-sts.dev/domain";
+/// Annotation with the full name of the records, on a DNSEndpoint that is made for it.
+pub const RECORD_NAME_ANNOTATION: &str = "mta-sts.dev/record-name";
 
 /// What a record's ConfigMap holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,6 +55,9 @@ pub struct Publication {
     /// Mode of a foreign policy that was taken over; stands until the spec names a mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted_mode: Option<Mode>,
+    /// Whether somebody else serves the policy.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub external: bool,
     /// Set once the domain is on its way out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retiring: Option<Retiring>,
@@ -204,9 +213,30 @@ pub struct Retiring {
     /// The operator's own name servers are to say nothing any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub withdrawn: bool,
+    /// What the object asked for.
+    #[serde(default)]
+    pub policy: DeletionPolicy,
+    /// When the API server was asked for its time, to compare with ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_asked_at: Option<Timestamp>,
+    /// When it was found, by two clocks, that no sender holds a policy any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over_at: Option<Timestamp>,
     /// When every authoritative server was seen to have lost the TXT record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub txt_gone_at: Option<Timestamp>,
+}
+
+/// What becomes of a domain whose object was deleted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum DeletionPolicy {
+    /// `none` is published, and what senders hold is waited for (RFC 8461 §8.3).
+    #[default]
+    Graceful,
+    /// All is taken away at once.
+    Immediate,
+    /// All stays as it is.
+    Retain,
 }
 
 /// Why a ConfigMap is no record.
@@ -234,6 +264,43 @@ impl Publication {
     pub fn announced_in_dns(&self) -> Option<&Announced> {
         let withdrawn = self.retired || self.retiring.as_ref().is_some_and(|r| r.withdrawn);
         self.announced.as_ref().filter(|_| !withdrawn)
+    }
+}
+
+impl Decision {
+    /// The decision for a policy, with an id above `previous`; and its body.
+    pub fn of(
+        policy: &Policy,
+        installation: &InstallationId,
+        previous: Option<&PolicyId>,
+        now: Timestamp,
+    ) -> (String, Self) {
+        let body = policy.render();
+        let sha256 = Sha256Digest::of(body.as_bytes());
+        let decision = Self {
+            id: PolicyId::issue(now, &sha256, installation, previous),
+            sha256,
+            mode: policy.mode,
+            max_age: policy.max_age,
+            mx: policy.mx.clone(),
+            decided_at: now,
+        };
+        (body, decision)
+    }
+}
+
+impl LedgerEntry {
+    /// The entry of a decision that is served from now on.
+    pub fn of(decision: &Decision, now: Timestamp) -> Self {
+        Self {
+            id: Some(decision.id.clone()),
+            sha256: Some(decision.sha256),
+            mode: decision.mode,
+            max_age: decision.max_age,
+            mx: decision.mx.clone(),
+            first_served: now,
+            last_served: None,
+        }
     }
 }
 

@@ -57,6 +57,13 @@ impl TxtSet {
         &self.unrelated
     }
 
+    /// Every text, as it stands there.
+    pub fn texts(&self) -> Vec<Vec<u8>> {
+        let ours = self.ours.iter().map(|(_, text)| text);
+        let others = self.foreign.iter().chain(&self.unrelated);
+        ours.chain(others).cloned().collect()
+    }
+
     /// Whether exactly one MTA-STS record stands there, ours, with `id`.
     pub fn shows_exactly(&self, id: &PolicyId) -> bool {
         self.foreign.is_empty() && matches!(self.ours.as_slice(), [(only, _)] if only == id)

@@ -13,6 +13,7 @@ mod policy;
 mod policy_id;
 mod policy_reader;
 pub mod presets;
+mod report;
 mod sts_record;
 mod tlsrpt_record;
 mod txt_fields;
@@ -26,5 +27,9 @@ pub use mx_pattern::{MxPattern, MxPatternError};
 pub use policy::{Policy, PolicyError, PolicyIssue, PolicyIssueAt, PolicyReading};
 pub use policy_id::{InstallationId, InstallationIdError, PolicyId, PolicyIdError};
 pub use presets::{MxPreset, MxPresetError};
+pub use report::{
+    Failure, JsonError, Report, ReportError, ReportIdentity, ReportIssue, ReportIssueAt,
+    ReportPolicy, ReportPolicyType, ReportReading, ResultType,
+};
 pub use sts_record::{StsRecord, StsRecordError, StsRecordReading};
 pub use tlsrpt_record::{Rua, TlsRptRecord, TlsRptRecordError, TlsRptRecordReading};

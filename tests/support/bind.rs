@@ -154,23 +154,6 @@ impl Bind {
         self.restart();
     }
 
-    fn clock_off(&self) -> PathBuf {
-        let library = self.folder.path().join("clock_off.so");
-        let output = Command::new("cc")
-            .args([
-                "-shared",
-                "-fPIC",
-                &format!("-DOFFSET={}", self.clock),
-                "-o",
-            ])
-            .arg(&library)
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/clock_off.c"))
-            .output()
-            .expect("cc is installed, since Rust links with it");
-        assert!(output.status.success(), "{output:?}");
-        library
-    }
-
     /// Starts the stopped server again, on the same address and with what it had written.
     pub fn restart(&mut self) {
         self.try_restart().unwrap();
@@ -182,7 +165,7 @@ impl Bind {
         let _ = fs::remove_file(&log); // what it says must be about this start
         let mut command = Command::new("named");
         if self.clock != 0 {
-            command.env("LD_PRELOAD", self.clock_off());
+            command.env("LD_PRELOAD", clock_off(self.folder.path(), self.clock));
         }
         command
             .env("PATH", SYSTEM_PATH)
@@ -262,6 +245,19 @@ fn zone_file(zone: &str) -> String {
     }
 }
 
+/// A library that puts the wall clock of whoever loads it (LD_PRELOAD) `seconds` off.
+pub fn clock_off(folder: &Path, seconds: i32) -> PathBuf {
+    let library = folder.join("clock_off.so");
+    let output = Command::new("cc")
+        .args(["-shared", "-fPIC", &format!("-DOFFSET={seconds}"), "-o"])
+        .arg(&library)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/clock_off.c"))
+        .output()
+        .expect("cc is installed, since Rust links with it");
+    assert!(output.status.success(), "{output:?}");
+    library
+}
+
 fn zone_text(zone: &Zone, address: SocketAddr) -> String {
     let origin = format!("{}.", zone.name.trim_end_matches('.'));
     let name_servers = zone.name_servers.clone().unwrap_or_else(|| {
@@ -283,6 +279,14 @@ fn config(folder: &Path, address: SocketAddr, zones: &[Zone], keys: &[Key]) -> S
         IpAddr::V4(ip) => (ip.to_string(), "none".to_owned()),
         IpAddr::V6(ip) => ("none".to_owned(), ip.to_string()),
     };
+    // A key that may write the zone may read it as a whole, as external-dns does.
+    let keys_may: String = match keys.is_empty() {
+        true => "none; ".to_owned(),
+        false => keys
+            .iter()
+            .map(|key| format!("key {}; ", key.name))
+            .collect(),
+    };
     let mut text = format!(
         r#"options {{
     directory "{folder}";
@@ -298,7 +302,7 @@ fn config(folder: &Path, address: SocketAddr, zones: &[Zone], keys: &[Key]) -> S
     dnssec-validation no;
     notify no;
     empty-zones-enable no;
-    allow-transfer {{ none; }};
+    allow-transfer {{ {keys_may} }};
 }};
 controls {{ }};
 "#

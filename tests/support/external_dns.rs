@@ -1,5 +1,6 @@
-//! external-dns as a webhook provider, which keeps its records in memory. It always listens on
-//! 127.0.0.1:8888, so it needs a [network of the test's own](super::netns).
+//! external-dns: as a webhook provider, which keeps its records in memory and always listens on
+//! 127.0.0.1:8888, so that it needs a [network of the test's own](super::netns); and as the one that
+//! carries out DNSEndpoints.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::keeper;
 use super::netns;
+use super::ports::free_port;
 use super::process::Process;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -31,6 +33,37 @@ impl ExternalDns {
         assert!(output.status.success(), "{told}");
         let stdout = String::from_utf8(output.stdout).unwrap();
         PathBuf::from(stdout.lines().last().unwrap()).join("external-dns")
+    }
+
+    /// The definition of DNSEndpoint.
+    pub fn definition() -> Value {
+        let file = Self::build().with_file_name("dnsendpoints.externaldns.k8s.io.yaml");
+        serde_yaml::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
+    }
+
+    /// Starts one that carries out DNSEndpoints each second, with further flags: its provider,
+    /// which types it writes, and what becomes of records that no object names.
+    pub fn carry_out(kubeconfig: &Path, flags: &[&str]) -> Self {
+        let folder = keeper::folder("external-dns");
+        let port = free_port();
+        let mut command = Command::new(Self::build());
+        command
+            .arg(format!("--kubeconfig={}", kubeconfig.display()))
+            .arg(format!("--metrics-address=127.0.0.1:{port}"))
+            .args(["--source=crd", "--registry=noop"])
+            .args(["--interval=1s", "--min-event-sync-interval=1s"])
+            .args(flags);
+        let log = folder.path().join("external-dns.log");
+        let process = Process::start("external-dns", &mut command, &log);
+        Self {
+            process,
+            _folder: folder,
+        }
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> String {
+        self.process.log()
     }
 
     /// Starts it with these zones.

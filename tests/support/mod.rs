@@ -9,7 +9,7 @@
 //! | [`bind::Bind`] | BIND, authoritative, with dynamic updates |
 //! | [`knot::Knot`], [`powerdns::PowerDns`] | two more, each of another mind |
 //! | [`moto::Moto`] | the wire format of Amazon Route 53 |
-//! | [`external_dns::ExternalDns`] | external-dns as a webhook provider |
+//! | [`external_dns::ExternalDns`] | external-dns, as a webhook provider or for DNSEndpoints |
 //! | [`cloud::Cloud`] | strict doubles of DNS services that are somebody's cloud |
 //! | [`front::Front`] | nginx as the public HTTPS front, with a test CA |
 //! | [`api_proxy::ApiProxy`] | stands before the API server; counts writes, and interferes with one |

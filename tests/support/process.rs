@@ -51,7 +51,7 @@ impl Process {
     /// only cluster it can see. Arguments like `MTA_STS_LOG=debug` go into its environment.
     pub fn mta_sts(name: &str, folder: &Path, kubeconfig: Option<&Path>, args: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mta-sts"));
-        let variable = |arg: &&&str| arg.starts_with("MTA_STS_");
+        let variable = |arg: &&&str| arg.starts_with("MTA_STS_") || arg.starts_with("LD_PRELOAD=");
         command
             .args(args.iter().filter(|arg| !variable(arg)))
             .envs(

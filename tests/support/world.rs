@@ -570,6 +570,8 @@ pub fn policy(domain: &str, spec: Value) -> Value {
         "mx": [format!("mail.{domain}")],
         "dns": {"providerRef": {"kind": "ClusterDnsProvider", "name": PROVIDER}, "ttlSeconds": 30},
         "hosting": {"address": {"ipv4": ["127.0.0.1"]}},
+        // What is not about retirement must not wait for days.
+        "deletionPolicy": "Immediate",
     });
     merge(&mut full, spec);
     json!({"apiVersion": "mta-sts.dev/v1alpha1", "kind": "MtaStsPolicy",

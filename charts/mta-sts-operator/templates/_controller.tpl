@@ -14,6 +14,7 @@
 - --public-gate={{ .Values.settings.publicGate }}
 - --dns-verify={{ .Values.settings.dnsVerify }}
 - --probe-interval={{ .Values.settings.probeIntervalSeconds | int64 }}
+- --retirement-delay={{ .Values.settings.retirementDelaySeconds | int64 }}
 {{- with .Values.settings.installationId }}
 - {{ printf "--installation-id=%s" . | quote }}
 {{- end }}

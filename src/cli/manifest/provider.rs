@@ -28,6 +28,7 @@ pub(super) const FIELDS: Fields = &[
             "gandi",
             "service",
             "webhook",
+            "dnsEndpoint",
             "authoritative",
             "zones",
             "allowedNamespaces",
@@ -38,6 +39,7 @@ pub(super) const FIELDS: Fields = &[
     ("spec.rfc2136.tsig.secretRef", &["name", "key"]),
     ("spec.service", &["name", "config", "credentialsSecretRef"]),
     ("spec.webhook", &["url"]),
+    ("spec.dnsEndpoint", &["quoteTxt"]),
     ("spec.authoritative", &["zone", "nameServers"]),
     ("spec.service.credentialsSecretRef", &["name"]),
     (
@@ -86,6 +88,10 @@ impl Reader {
         if let Some(webhook) = self.object(spec.get("webhook"), "spec.webhook") {
             let url = self.text(webhook, "spec.webhook", "url");
             services.push(ServiceFields::Webhook(url.unwrap_or_default()));
+        }
+        if let Some(endpoint) = self.object(spec.get("dnsEndpoint"), "spec.dnsEndpoint") {
+            self.flag(Some(endpoint), "spec.dnsEndpoint", "quoteTxt");
+            services.push(ServiceFields::DnsEndpoint);
         }
         let path = "spec.authoritative";
         if let Some(own) = self.object(spec.get("authoritative"), path) {

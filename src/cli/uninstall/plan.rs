@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::ConfigMap;
+use jiff::Timestamp;
 use kube::api::ListParams;
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, ResourceExt as _};
@@ -11,10 +10,10 @@ use kube::{Api, ResourceExt as _};
 use super::Site;
 use crate::api::{FINALIZER, MtaStsPolicy};
 use crate::cli::cluster::{ClusterError, is_missing};
+use crate::cli::retirements::records;
 use crate::cli::status::pages;
 use crate::cli::words::time_and_distance;
-use crate::lifecycle::record::{PUBLICATION_KEY, RECORD_ROLE, ROLE_LABEL};
-use crate::lifecycle::{LedgerEntry, Publication};
+use crate::lifecycle::{DeletionPolicy, LedgerEntry, Publication};
 use crate::protocol::Mode;
 
 /// All policies and records of an installation.
@@ -27,7 +26,7 @@ impl Plan {
     pub(super) async fn read(site: &Site<'_>) -> Result<Self, ClusterError> {
         Ok(Self {
             policies: policies(site).await?,
-            records: records(site).await?,
+            records: records(&site.cluster, &site.namespace).await?,
         })
     }
 
@@ -51,9 +50,14 @@ impl Plan {
 
     /// Records on their way out.
     pub(super) fn retiring(&self) -> impl Iterator<Item = &Publication> {
-        self.records
-            .iter()
-            .filter(|record| record.retiring.is_some())
+        let records = self.records.iter();
+        records.filter(|record| policy_of(record).is_some_and(|p| p != DeletionPolicy::Retain))
+    }
+
+    /// Records that are kept though their object is gone.
+    pub(super) fn retained(&self) -> impl Iterator<Item = &Publication> {
+        let records = self.records.iter();
+        records.filter(|record| policy_of(record) == Some(DeletionPolicy::Retain))
     }
 }
 
@@ -82,22 +86,6 @@ pub(super) async fn policies(site: &Site<'_>) -> Result<Vec<DynamicObject>, Clus
     Ok(found)
 }
 
-/// What can be read of the records.
-pub(super) async fn records(site: &Site<'_>) -> Result<Vec<Publication>, ClusterError> {
-    let api = Api::<ConfigMap>::namespaced(site.cluster.client.clone(), &site.namespace);
-    let params = ListParams::default().labels(&format!("{ROLE_LABEL}={RECORD_ROLE}"));
-    let found = pages(&api, &params).await;
-    let found = found.map_err(ClusterError::api(format!(
-        "the records in {} cannot be listed",
-        site.namespace
-    )))?;
-    let read = |record: &ConfigMap| {
-        let text = record.data.as_ref()?.get(PUBLICATION_KEY)?;
-        serde_json::from_str(text).ok()
-    };
-    Ok(found.iter().filter_map(read).collect())
-}
-
 /// Namespace and name of an object.
 pub(super) fn place(object: &DynamicObject) -> String {
     format!(
@@ -114,6 +102,18 @@ pub(super) fn domain_of(object: &DynamicObject) -> String {
     domain.unwrap_or("a domain that cannot be read").to_owned()
 }
 
+/// What becomes of a record whose object is gone.
+fn policy_of(record: &Publication) -> Option<DeletionPolicy> {
+    record.retiring.as_ref().map(|retiring| retiring.policy)
+}
+
+/// What becomes of the domain when the object is deleted.
+pub(super) fn deletion_policy(object: &DynamicObject) -> DeletionPolicy {
+    let written = object.data.pointer("/spec/deletionPolicy");
+    let written = written.and_then(|word| serde_json::from_value(word.clone()).ok());
+    written.unwrap_or_default()
+}
+
 /// Whether our finalizer is on it.
 pub(super) fn is_held(object: &DynamicObject) -> bool {
     object.finalizers().iter().any(|f| f == FINALIZER)
@@ -125,16 +125,6 @@ pub(super) fn enforced_until(record: &Publication, now: Timestamp) -> Option<Tim
     enforce
         .map(|entry: &LedgerEntry| entry.held_until(now))
         .max()
-}
-
-/// When no resolver knows the TXT record any more, were it removed at `gone`.
-pub(super) fn end_of_ttl(record: &Publication, gone: Timestamp) -> Timestamp {
-    let ttl = record
-        .announced
-        .as_ref()
-        .map_or(0, |announced| announced.ttl);
-    gone.saturating_add(SignedDuration::from_secs(ttl.into()))
-        .unwrap_or(Timestamp::MAX)
 }
 
 /// What is said of the senders of a domain that nobody looks after any more.

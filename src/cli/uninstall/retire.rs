@@ -3,20 +3,22 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::api::{DeleteParams, Preconditions};
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, ResourceExt as _};
 use tokio::time::{Instant, sleep};
 
-use super::plan::{Plan, Progress, domain_of, end_of_ttl, place, senders};
+use super::plan::{Plan, Progress, deletion_policy, domain_of, place, senders};
 use super::{REFUSED, Site, confirm, is_running, tell};
 use crate::api::MtaStsPolicy;
 use crate::cli::cluster::ClusterError;
 use crate::cli::exit;
 use crate::cli::output::{Streams, say};
+use crate::cli::retirements::{self, gone_about, waits_for};
 use crate::cli::words::{counted, time, time_and_distance};
 use crate::clock;
+use crate::lifecycle::{DeletionPolicy, Publication, Retiring};
 
 /// Between two looks at how far it is.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -72,12 +74,8 @@ fn announce(site: &Site<'_>, plan: &Plan, streams: &mut Streams<'_>) {
         let head = format!("  {}  {}", domain_of(policy), place(policy));
         let line = match plan.record_of(policy) {
             Some(record) => {
-                let end = time_and_distance(end_of_ttl(record, now), now);
                 let mode = record.current.mode.as_str();
-                format!(
-                    "{head}  {mode}: gone soon after {end}; {}",
-                    senders(record, now)
-                )
+                format!("{head}  {mode}: {}", what_becomes_of(record, policy, now))
             }
             None => format!("{head}: nothing is published for it"),
         };
@@ -85,16 +83,37 @@ fn announce(site: &Site<'_>, plan: &Plan, streams: &mut Streams<'_>) {
     }
     for record in plan.retiring() {
         let line = format!(
-            "  {}: is being retired; {}",
+            "  {}: is being retired; it waits for {}",
             record.domain,
-            senders(record, now)
+            waits_for(record, now)
         );
         tell(streams, &line);
     }
     tell(
         streams,
-        "The TXT record of each domain goes first; its address, Ingress and policy follow when the TTL is over. A provider that is gone or refuses makes it wait.",
+        "Each domain gets a policy with mode none (RFC 8461 §8.3); when no sender holds another one, its TXT record goes, then its address, Ingress and policy. That takes as long as max_age, and this command may be ended and run again meanwhile. A provider that is gone or refuses makes it wait.",
     );
+}
+
+fn what_becomes_of(record: &Publication, policy: &DynamicObject, now: Timestamp) -> String {
+    let mut record = record.clone();
+    record.retiring = Some(Retiring {
+        since: now,
+        withdrawn: false,
+        policy: deletion_policy(policy),
+        clock_asked_at: None,
+        over_at: None,
+        txt_gone_at: None,
+    });
+    match gone_about(&record, now) {
+        None => "stays published as it is (deletionPolicy Retain)".to_owned(),
+        Some(end) if deletion_policy(policy) == DeletionPolicy::Immediate => format!(
+            "gone soon after {} (deletionPolicy Immediate); {}",
+            time_and_distance(end, now),
+            senders(&record, now)
+        ),
+        Some(end) => format!("gone about {}", time_and_distance(end, now)),
+    }
 }
 
 async fn delete(site: &Site<'_>, policy: &DynamicObject) -> Result<(), ClusterError> {
@@ -182,14 +201,16 @@ fn progress(plan: &Plan) -> Progress {
         progress.insert(domain_of(policy), "its object is being deleted".to_owned());
     }
     for record in plan.retiring() {
-        let gone = record.retiring.as_ref().and_then(|r| r.txt_gone_at);
-        let word = match gone {
-            None => "its TXT record is being removed".to_owned(),
-            Some(at) => {
-                let end = time(end_of_ttl(record, at));
-                format!("its TXT record is gone; the rest follows when its TTL is over, at {end}")
-            }
+        let now = clock::now();
+        // While it moves on with the time it is no news.
+        let later = now.saturating_add(SignedDuration::from_secs(1));
+        let end = gone_about(record, now);
+        let stands = later.is_ok_and(|later| gone_about(record, later) == end);
+        let end = match end.filter(|_| stands) {
+            Some(end) => format!("; gone about {}", time(end)),
+            None => String::new(),
         };
+        let word = format!("waits for {}{end}", waits_for(record, now));
         progress.insert(record.domain.to_string(), word);
     }
     progress
@@ -208,14 +229,20 @@ fn tell_changes(before: &Progress, now: &Progress, streams: &mut Streams<'_>) {
 
 /// Whether time alone is waited for.
 fn is_only_waiting(plan: &Plan, now: Timestamp) -> bool {
-    let waits = |record: &crate::lifecycle::Publication| {
-        let gone = record.retiring.as_ref().and_then(|r| r.txt_gone_at);
-        gone.is_some_and(|at| end_of_ttl(record, at) > now)
-    };
-    plan.policies.is_empty() && plan.retiring().all(waits)
+    plan.policies.is_empty()
+        && plan
+            .retiring()
+            .all(|record| retirements::is_only_waiting(record, now))
 }
 
 async fn finish(site: &Site<'_>, plan: &Plan, streams: &mut Streams<'_>) -> u8 {
+    for record in plan.retained() {
+        let domain = &record.domain;
+        let line = format!(
+            "{domain} stays published as it is (deletionPolicy Retain): nobody serves it any more once the operator is gone, so remove its TXT record first, or keep the policy server"
+        );
+        say(streams.stderr, &line);
+    }
     let orphans: Vec<_> = plan.orphans().collect();
     for record in &orphans {
         let (domain, owner) = (&record.domain, &record.owner);

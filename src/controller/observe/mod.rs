@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 use jiff::Timestamp;
 
 pub(super) use self::public::adopted;
-use super::accept::{Accepted, ChosenProvider};
 use super::context::Context;
 use super::dns::{self, Access, View};
 use super::error::ProviderError;
@@ -85,10 +84,10 @@ impl DnsSeen {
 /// Looks at the DNS.
 pub(super) async fn dns_seen(
     context: &Context,
-    accepted: &Accepted,
+    domain: &Domain,
+    provider: Option<&Access>,
     publication: Option<&Publication>,
 ) -> DnsSeen {
-    let domain = &accepted.desired.domain;
     let record_name = domain.sts_record_name();
     let (servers, mx) = tokio::join!(
         end_of_aliases(context, &record_name, RecordType::Txt),
@@ -99,7 +98,7 @@ pub(super) async fn dns_seen(
         Ok((name, servers)) => (name, servers, None),
         Err(error) => (record_name, Vec::new(), Some(error.to_string())),
     };
-    let (provider, own) = match &accepted.provider {
+    let (provider, own) = match provider {
         None => (None, None),
         Some(chosen) => {
             let look = Look {
@@ -181,20 +180,15 @@ struct Look<'a> {
 
 async fn provider_view(
     context: &Context,
-    chosen: &ChosenProvider,
+    access: &Access,
     look: &Look<'_>,
 ) -> Result<(View, Option<Own>), ProviderError> {
-    if let Some(spec) = &chosen.spec.authoritative {
-        let view = own_dns::view(context, chosen, spec, look.domain, look.publication);
+    if let Some(spec) = &access.spec.authoritative {
+        let view = own_dns::view(context, access, spec, look.domain, look.publication);
         return view.await.map(|(view, own)| (view, Some(own)));
     }
-    let access = Access {
-        key: chosen.key.clone(),
-        spec: chosen.spec.clone(),
-        zones: chosen.zones.clone(),
-    };
     let view = async {
-        let opened = dns::open(context, &access).await?;
+        let opened = dns::open(context, access).await?;
         opened.view(look.domain, look.txt_name).await
     };
     let view = view.await;
@@ -267,12 +261,12 @@ pub(super) async fn shadows_wildcard(
 /// Looks at policy servers, address records and the public URL.
 pub(super) async fn world(
     context: &Context,
-    accepted: &Accepted,
+    domain: &Domain,
+    external: bool,
     record: &Record,
     dns: &DnsSeen,
     address: AddressState,
 ) -> Observation {
-    let domain = &accepted.desired.domain;
     let id = &record.publication.current.id;
     let announced = record.publication.announced.as_ref();
     // Before an id goes out, everything behind an address must be right; later one look will do.
@@ -281,7 +275,7 @@ pub(super) async fn world(
         false => limits::LOOKS_BEFORE_ANNOUNCING,
     };
     let (endpoints, public) = tokio::join!(
-        endpoints::endpoints(context, domain, accepted.desired.external),
+        endpoints::endpoints(context, domain, external),
         public::public(context, domain, looks),
     );
     let fresh_since = context.memory.of(domain, |memory| match &memory.fresh {

@@ -226,6 +226,10 @@ fn dns_published(report: &Report) -> Verdict {
             "every authoritative server shows the record".to_owned(),
         ),
         (Some(hold), _) => held(hold, report),
+        (None, shown) if announced && shown != Some(&Shown::Yes) && report.waits_for.is_some() => {
+            let message = report.waits_for.clone().unwrap_or_default();
+            of(no, Reason::WaitingForExternalDns, message)
+        }
         (None, Some(Shown::Foreign(found))) if report.manual && announced => of(
             no,
             Reason::ManualActionNeeded,

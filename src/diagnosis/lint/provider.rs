@@ -30,6 +30,11 @@ pub fn lint_provider(fields: &ProviderFields<'_>) -> Vec<Finding> {
     let mut findings = zones(written_zones, *cluster);
     findings.extend(selector(allowed_namespaces.as_deref(), *cluster));
     findings.extend(match services.as_slice() {
+        [ServiceFields::DnsEndpoint] if !*cluster => vec![finding(
+            "spec.dnsEndpoint",
+            "this may stand in a ClusterDnsProvider only: external-dns writes with credentials of the cluster",
+            "make it a ClusterDnsProvider, with zones and allowedNamespaces",
+        )],
         [one] => service(one),
         several => not_one(several.len()),
     });
@@ -46,7 +51,7 @@ fn not_one(count: usize) -> Vec<Finding> {
         .filter_map(|service| service.block)
         .collect();
     let remedy = format!(
-        "write exactly one of rfc2136, {}, service, webhook and authoritative",
+        "write exactly one of rfc2136, {}, service, webhook, dnsEndpoint and authoritative",
         blocks.join(", ")
     );
     vec![finding("spec", message, &remedy)]
@@ -63,6 +68,7 @@ fn service(fields: &ServiceFields<'_>) -> Vec<Finding> {
             found.into_iter().collect()
         }
         ServiceFields::Authoritative { zone, name_servers } => authoritative(zone, name_servers),
+        ServiceFields::DnsEndpoint => Vec::new(),
     }
 }
 

@@ -29,6 +29,7 @@ pub fn lint_spec(spec: &SpecFields<'_>) -> Vec<Finding> {
         provider: provider_ref,
         ttl_seconds,
         hosting: hosting_fields,
+        deletion_policy: deletion,
     } = spec;
     let mut findings = Vec::new();
     let domain = keep(domain(spec.domain), &mut findings);
@@ -42,6 +43,7 @@ pub fn lint_spec(spec: &SpecFields<'_>) -> Vec<Finding> {
     findings.extend(max_age_seconds.and_then(|seconds| max_age(seconds, mode)));
     findings.extend(provider_ref.iter().flat_map(provider));
     findings.extend(ttl_seconds.and_then(ttl));
+    findings.extend(deletion.and_then(deletion_policy));
     findings.extend(
         hosting_fields
             .iter()
@@ -99,6 +101,20 @@ fn mode(written: &str) -> Result<Mode, Finding> {
         )
         .with_evidence(&quote(written.as_bytes()))
         .with_remedy(&remedy)
+    })
+}
+
+fn deletion_policy(written: &str) -> Option<Finding> {
+    const POLICIES: [&str; 3] = ["Graceful", "Immediate", "Retain"];
+    let remedy = "write Graceful, Immediate or Retain, or leave it out (Graceful)";
+    (!POLICIES.contains(&written)).then(|| {
+        Finding::new(
+            Code::SpecDeletionPolicyInvalid,
+            "spec.deletionPolicy",
+            "deletionPolicy is Graceful, Immediate or Retain",
+        )
+        .with_evidence(&quote(written.as_bytes()))
+        .with_remedy(remedy)
     })
 }
 

@@ -6,6 +6,7 @@
 mod answer;
 mod authorities;
 mod error;
+mod own;
 mod query;
 mod record;
 mod resolver;
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 pub use answer::{Alias, Answer, Existence};
 pub use authorities::{Authorities, NameServer, ServerAnswer, ZoneCut};
 pub use error::LookupError;
+pub use own::OwnRecords;
 pub use record::{RecordData, RecordType};
 pub use resolver::Resolver;
 pub use settings::{

@@ -47,7 +47,7 @@ impl DnsProbe {
 }
 
 /// A label that nobody has.
-fn random_label() -> Result<String, LookupError> {
+pub(super) fn random_label() -> Result<String, LookupError> {
     let mut octets = [0; 10];
     aws_lc_rs::rand::fill(&mut octets).map_err(|_| LookupError::NoRandom)?;
     Ok(format!("x{}", data_encoding::HEXLOWER.encode(&octets)))

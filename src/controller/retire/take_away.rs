@@ -1,105 +1,35 @@
-//! The flow of a record whose object is gone: the TXT record goes first, what it points to last.
+//! Taking a domain away: the TXT record goes first, what it points to last. (io)
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::Resource;
 use kube::runtime::controller::Action;
-use kube::runtime::reflector::ObjectRef;
-use tracing::Instrument as _;
 
-use super::accept::{cluster_spec, is_granted, namespaced_spec};
-use super::caches::GuardedPolicy;
-use super::context::Context;
-use super::dns::{self, Access, View};
-use super::error::{Error, ErrorClass, ProviderError};
-use super::finalize::restored;
-use super::gateway;
-use super::hold::sharers;
-use super::ingress;
-use super::observe;
-use super::records::{Stored, cached_publication};
-use super::span;
+use super::{RETRY, publication_txt_name, view};
 use crate::clock;
+use crate::controller::context::Context;
+use crate::controller::dns::View;
+use crate::controller::error::{Error, ProviderError};
+use crate::controller::hold::sharers;
+use crate::controller::records::Stored;
+use crate::controller::{gateway, ingress, observe};
 use crate::dns::Swap;
 use crate::lifecycle::observation::{TxtAnswer, UNREACHABLE_HOLD};
-use crate::lifecycle::own_zone::host_name;
 use crate::lifecycle::txt::TxtSet;
 use crate::lifecycle::{Publication, Record};
 use crate::limits;
 use crate::probe::dns::RecordType;
 
-/// Looks at one record; does something only if its object is gone.
-pub(super) async fn reconcile(
-    object: Arc<ConfigMap>,
-    context: Arc<Context>,
+/// Does what is due next.
+pub(super) async fn step(
+    context: &Context,
+    stored: &Stored,
+    record: &Record,
 ) -> Result<Action, Error> {
-    let Some(publication) = cached_publication(&object) else {
-        return Ok(Action::await_change());
-    };
-    let span = span::of_pass(&publication.domain.to_string(), &*object);
-    let told = async {
-        let result = look(&context, &publication).await;
-        if let Err(error) = &result
-            && error.class() == ErrorClass::Retry
-        {
-            tracing::warn!(%error, "retiring a domain failed and is tried again");
-        }
-        result
-    };
-    told.instrument(span).await
-}
-
-async fn look(context: &Context, publication: &Publication) -> Result<Action, Error> {
-    let domain = publication.domain.clone();
-    context
-        .metrics
-        .retiring(&domain, publication.retiring.is_some());
-    context
-        .metrics
-        .orphaned(&domain, is_orphan(context, publication));
-    if publication.retiring.is_none() {
-        // An orphan is served and told, never retired by itself.
-        return Ok(Action::requeue(Duration::from_secs(300)));
-    }
-    let _lock = context.locks.lock(&domain).await;
-    // What the cache says may be old: an object may have taken the record over.
-    let Some(stored) = context.records.read(&domain).await? else {
-        return Ok(Action::await_change());
-    };
-    let Some(record) = stored.record().cloned().or_else(|| restored(&stored)) else {
-        return Ok(Action::await_change());
-    };
-    if record.publication.retiring.is_none() {
-        return Ok(Action::await_change());
-    }
-    step(context, &stored, &record).await
-}
-
-/// Whether the object of a record is missing though its deletion was never seen.
-fn is_orphan(context: &Context, publication: &Publication) -> bool {
-    let owner = &publication.owner;
-    let key = ObjectRef::new(&owner.name).within(&owner.namespace);
-    publication.retiring.is_none() && context.caches.policies.get(&key).is_none()
-}
-
-/// What to do after a failure.
-pub(super) fn error_policy(_: Arc<ConfigMap>, _: &Error, _: Arc<Context>) -> Action {
-    Action::requeue(Duration::from_secs(2))
-}
-
-async fn step(context: &Context, stored: &Stored, record: &Record) -> Result<Action, Error> {
     let publication = &record.publication;
-    let Some(retiring) = &publication.retiring else {
-        return Ok(Action::await_change());
-    };
-    if is_awaited(context, publication, retiring.since) {
-        return Ok(Action::requeue(Duration::from_millis(500)));
-    }
+    let gone_at = publication.retiring.as_ref().and_then(|r| r.txt_gone_at);
     let view = view(context, publication).await;
-    let Some(gone_at) = retiring.txt_gone_at else {
+    let Some(gone_at) = gone_at else {
         return remove_txt(context, stored, record, view).await;
     };
     let now = clock::now();
@@ -109,19 +39,6 @@ async fn step(context: &Context, stored: &Stored, record: &Record) -> Result<Act
         return Ok(Action::requeue(left + Duration::from_millis(100)));
     }
     remove_rest(context, stored, record, view).await
-}
-
-/// Whether another object is there that may take the domain over: then there must be no gap. One
-/// that cannot (it may not use its provider, say) is not waited for for ever.
-fn is_awaited(context: &Context, publication: &Publication, since: Timestamp) -> bool {
-    let over = clock::now().duration_since(since) > limits::TAKEOVER_TIME;
-    let claims = |policy: &GuardedPolicy| {
-        policy.meta().deletion_timestamp.is_none()
-            && policy.0.as_ref().is_ok_and(|policy| {
-                policy.spec.domain == publication.domain.as_str() && is_granted(context, policy)
-            })
-    };
-    !over && context.caches.policies.state().iter().any(|p| claims(p))
 }
 
 /// When no resolver remembers the TXT record any more.
@@ -135,51 +52,12 @@ fn end_of_ttl(publication: &Publication, gone_at: Timestamp) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
-/// What stands in the provider's zone; `None` where records are set by hand, or have to be.
-async fn view(context: &Context, publication: &Publication) -> Option<Result<View, ProviderError>> {
-    if let Some(answers) = &publication.dns.answers {
-        // Answered from the record itself, whatever has become of the provider object.
-        let txt = publication_txt_name(publication);
-        let host = host_name(&publication.domain, &answers.zone);
-        return Some(Ok(View::own(Some(publication), &answers.zone, txt, host)));
-    }
-    let key = publication.dns.provider.clone()?;
-    let found = match &key.namespace {
-        Some(namespace) => namespaced_spec(&context.caches, namespace, &key.name)
-            .map(|spec| (spec.dns, spec.zones)),
-        None => cluster_spec(&context.caches, &key.name).map(|spec| (spec.dns, spec.zones)),
-    };
-    // Without its provider object a domain is retired as if its records were set by hand: it is
-    // served until somebody has taken the TXT record away.
-    let Ok((spec, zones)) = found else {
-        tracing::warn!(domain = %publication.domain, provider = key.name, "the provider of a retiring domain is gone: remove its TXT and address records by hand");
-        return None;
-    };
-    if spec.authoritative.is_some() {
-        return None;
-    }
-    let access = Access { key, spec, zones };
-    let domain = &publication.domain;
-    let name = publication_txt_name(publication);
-    let view = async { dns::open(context, &access).await?.view(domain, &name).await };
-    let view = view.await;
-    context.metrics.provider_call("read", &view);
-    Some(view)
-}
-
-/// Where the TXT record was written last.
-fn publication_txt_name(publication: &Publication) -> String {
-    let own_name = || publication.domain.sts_record_name();
-    publication.dns.txt_name.clone().unwrap_or_else(own_name)
-}
-
 async fn remove_txt(
     context: &Context,
     stored: &Stored,
     record: &Record,
     view: Option<Result<View, ProviderError>>,
 ) -> Result<Action, Error> {
-    const RETRY: Duration = Duration::from_secs(5);
     let domain = &record.publication.domain;
     let shared = |txt: &TxtSet| {
         let name = publication_txt_name(&record.publication);
@@ -201,6 +79,10 @@ async fn remove_txt(
         Some(Ok(view)) if !view.txt(&context.installation).has_none_of_ours() => {
             let ttl = record.publication.announced.as_ref().map_or(0, |a| a.ttl);
             return match view.write_txt(context, None, ttl).await? {
+                Ok(Swap::Done) if view.is_handed_over() => {
+                    tracing::warn!(%domain, "the DNSEndpoint of a retiring domain is gone and its TXT record is not: if that lasts, run external-dns with --policy=sync, or remove the record by hand");
+                    Ok(Action::requeue(RETRY))
+                }
                 Ok(Swap::Done | Swap::Conflict) => Ok(Action::requeue(Duration::ZERO)),
                 Err(error) => {
                     tracing::warn!(%domain, %error, "the TXT record of a retiring domain cannot be removed yet");

@@ -1,0 +1,184 @@
+//! The publication of mode `none` for a domain on its way out, by the same transaction as any
+//! other: body first, id second. (io)
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::runtime::controller::Action;
+
+use super::{RETRY, at, provider, write};
+use crate::clock;
+use crate::controller::context::Context;
+use crate::controller::dns::View;
+use crate::controller::error::{Error, ProviderError};
+use crate::controller::hold::sharers;
+use crate::controller::observe::{self, DnsSeen};
+use crate::controller::records::Stored;
+use crate::controller::steps::note_fresh;
+use crate::dns::Swap;
+use crate::lifecycle::observation::AddressState;
+use crate::lifecycle::publish::{self, Progress, Step};
+use crate::lifecycle::{Publication, Record, ledger, retirement};
+use crate::protocol::Domain;
+
+/// Decides on `none`, unless the record in the DNS is not ours any more.
+pub(super) async fn decide(
+    context: &Context,
+    stored: &Stored,
+    record: &Record,
+) -> Result<Action, Error> {
+    let dns = look(context, &record.publication).await;
+    let Some(dns) = dns else {
+        return Ok(Action::requeue(RETRY));
+    };
+    if is_lost(context, &record.publication, &dns) {
+        return give_up(context, stored, record).await;
+    }
+    let none = retirement::decide_none(record, &context.installation, clock::now());
+    write(context, stored, &none).await?;
+    let (domain, id) = (&none.publication.domain, &none.publication.current.id);
+    tracing::info!(%domain, %id, "the policy of a retiring domain gets mode none");
+    Ok(Action::requeue(Duration::ZERO))
+}
+
+/// Does what is due for the publication of `none`; once it is out, waits until `until`.
+pub(super) async fn step(
+    context: &Context,
+    stored: &Stored,
+    record: &Record,
+    until: Timestamp,
+) -> Result<Action, Error> {
+    let Some(dns) = look(context, &record.publication).await else {
+        return Ok(Action::requeue(RETRY));
+    };
+    if is_lost(context, &record.publication, &dns) {
+        return give_up(context, stored, record).await;
+    }
+    let domain = &record.publication.domain;
+    let address = address_state(&record.publication);
+    let seen = observe::world(context, domain, false, record, &dns, address).await;
+    let now = clock::now();
+    if let Some(reopened) = publish::reopen_ledger(record, &seen) {
+        write(context, stored, &reopened).await?;
+        return Ok(Action::requeue(Duration::ZERO));
+    }
+    let progress = publish::progress(record, &seen, now);
+    note_fresh(context, record, &progress, now);
+    let next = match next(record, &dns, &progress, now) {
+        Next::Write(next) => next,
+        Next::WriteTxt(view) => return write_txt(context, record, view).await,
+        Next::Wait => return Ok(Action::requeue(RETRY)),
+        Next::Done => return Ok(at(until, now)),
+    };
+    write(context, stored, &next).await?;
+    Ok(Action::requeue(Duration::ZERO))
+}
+
+/// What is due.
+enum Next<'a> {
+    Write(Box<Record>),
+    WriteTxt(&'a View),
+    Wait,
+    Done,
+}
+
+fn next<'a>(record: &Record, dns: &'a DnsSeen, progress: &Progress, now: Timestamp) -> Next<'a> {
+    let publication = &record.publication;
+    let closed = || Next::Write(Box::new(publish::close_ledger(record, now)));
+    match (progress.step, &dns.provider) {
+        (Step::Announce, Some(Ok(view))) => {
+            let ttl = publication.announced.as_ref().map_or(0, |a| a.ttl);
+            let mut next = publish::announce(record, view.ttl(ttl), dns.txt_ttl(), now);
+            next.publication.dns.txt_name = Some(dns.txt_name.clone());
+            Next::Write(Box::new(next))
+        }
+        // Nobody can write the new id. Senders find `none` when their copies end.
+        (Step::Announce, None) => {
+            match ledger::has_open_predecessor(&publication.ledger, &publication.current.id) {
+                true => closed(),
+                false => Next::Done,
+            }
+        }
+        (Step::WriteTxt, Some(Ok(view))) => Next::WriteTxt(view),
+        (Step::Confirm, _) => Next::Write(Box::new(publish::confirm(record, now))),
+        (Step::CloseLedger, _) => closed(),
+        (Step::Done, _) => Next::Done,
+        (Step::AwaitBody, _) => Next::Wait,
+        (_, provider) => {
+            if let Some(Err(error)) = provider {
+                warn(&publication.domain, error);
+            }
+            Next::Wait
+        }
+    }
+}
+
+/// What the DNS says; `None` while nobody can be asked.
+async fn look(context: &Context, publication: &Publication) -> Option<DnsSeen> {
+    let domain = &publication.domain;
+    let provider = provider(context, publication);
+    let dns = observe::dns_seen(context, domain, provider.as_ref(), Some(publication)).await;
+    if let Some(why) = &dns.unknown {
+        tracing::warn!(%domain, why, "the name servers of a retiring domain cannot be asked");
+        return None;
+    }
+    Some(dns)
+}
+
+/// Whether somebody else's record stands where ours was, or an alias leads to another domain's:
+/// then senders go by that one.
+fn is_lost(context: &Context, publication: &Publication, dns: &DnsSeen) -> bool {
+    let txt = match &dns.provider {
+        Some(Ok(view)) => view.txt(&context.installation),
+        Some(Err(_)) => return false,
+        None => dns.txt(context),
+    };
+    let others = sharers(context, &publication.domain, &dns.txt_name);
+    let shared = txt
+        .ours()
+        .any(|id| others.iter().any(|other| other.knows(id)));
+    shared || (txt.has_none_of_ours() && !txt.foreign().is_empty())
+}
+
+async fn give_up(context: &Context, stored: &Stored, record: &Record) -> Result<Action, Error> {
+    let domain = &record.publication.domain;
+    tracing::warn!(%domain, "the TXT record of a retiring domain is somebody else's now, so nothing is announced any more");
+    let mut over = record.clone();
+    if let Some(retiring) = &mut over.publication.retiring {
+        retiring.over_at = Some(clock::now());
+    }
+    write(context, stored, &over).await?;
+    Ok(Action::requeue(Duration::ZERO))
+}
+
+/// The address is left as it is: it counts as shown since it was.
+fn address_state(publication: &Publication) -> AddressState {
+    let confirmed_at = publication.dns.addresses_confirmed_at;
+    confirmed_at.map_or(AddressState::NotOurs, |since| AddressState::Shown {
+        since,
+        previous_ttl: publication.dns.addresses_previous_ttl,
+    })
+}
+
+async fn write_txt(context: &Context, record: &Record, view: &View) -> Result<Action, Error> {
+    let Some(announced) = &record.publication.announced else {
+        return Ok(Action::requeue(RETRY));
+    };
+    let domain = &record.publication.domain;
+    if view.txt(&context.installation).shows_exactly(&announced.id) {
+        // The other servers follow by themselves.
+        return Ok(Action::requeue(RETRY));
+    }
+    let written = view.write_txt(context, Some(&announced.id), announced.ttl);
+    match written.await? {
+        Ok(Swap::Done | Swap::Conflict) => Ok(Action::requeue(Duration::from_millis(500))),
+        Err(error) => {
+            warn(domain, &error);
+            Ok(Action::requeue(RETRY))
+        }
+    }
+}
+
+fn warn(domain: &Domain, error: &ProviderError) {
+    tracing::warn!(%domain, %error, "the id of a retiring domain cannot be written yet");
+}
