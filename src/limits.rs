@@ -310,6 +310,58 @@ pub const NAMESPACE_CHECK_TIME: Duration = Duration::from_secs(5);
 /// How soon a namespace that could not be read at the start is tried again: nothing goes on before.
 pub const NAMESPACE_RETRY_TIME: Duration = Duration::from_secs(1);
 
+// The operator's own name servers.
+
+/// Zones that the operator answers for itself: one is enough for all domains, a few serve a move.
+pub const OWN_ZONES: usize = 64;
+
+/// Name servers of such a zone: no zone has more than the root.
+pub const OWN_NAME_SERVERS: usize = 13;
+
+/// Longest query that is read: a question with options takes some hundred bytes.
+pub const DNS_QUERY_BYTES: usize = 4096;
+
+/// Records beside the question in a query: an OPT and a signature are all that makes sense.
+pub const DNS_QUERY_RECORDS: u16 = 2;
+
+/// Connections of the DNS listener at once. Resolvers come by TCP only for what is cut off.
+pub const DNS_CONNECTIONS: usize = 1024;
+
+/// How long a TCP client may take for its next query, and for reading an answer (RFC 7766 §6.2.3
+/// asks for some seconds).
+pub const DNS_IDLE_TIME: Duration = Duration::from_secs(10);
+
+/// Queries of one TCP connection: after that the client opens another one, and others get in.
+pub const DNS_CONNECTION_QUERIES: usize = 1000;
+
+/// Tasks that read the UDP socket: one has enough to do with 50,000 queries a second.
+pub const DNS_UDP_TASKS: usize = 4;
+
+/// Equal answers a second over UDP to one network (/24 or /56). A resolver asks once a TTL, a
+/// farm of them a few times; a forged source asks thousands of times.
+pub const DNS_EQUAL_ANSWERS: u32 = 20;
+
+/// Errors, and names that do not exist, a second to one network: they are all alike whatever is
+/// asked.
+pub const DNS_DENIALS: u32 = 50;
+
+/// All answers a second to one network: somebody who forges its address and asks for another name
+/// each time gets no more.
+pub const DNS_ALL_ANSWERS: u32 = 1000;
+
+/// Networks and answers that are counted at once; more share a count. Each takes 32 bytes.
+pub const DNS_RATE_SLOTS: usize = 16 * 1024;
+
+/// Largest file of a DNSSEC key: one takes 241 bytes.
+pub const DNS_KEY_BYTES: u64 = 16 * 1024;
+
+/// How long a signature is valid. It is made when it is asked for and nobody keeps an answer for
+/// longer than its TTL, of at most a day: three days bear clocks that are wrong by two.
+pub const SIGNATURE_SECONDS: i64 = 3 * 86_400;
+
+/// How long before now a signature begins, for resolvers whose clock is behind.
+pub const SIGNATURE_SKEW_SECONDS: i64 = 3 * 3600;
+
 // TLS reports (RFC 8460): anybody may send one.
 
 /// Largest file that holds a report, packed or within a mail: reports of the largest senders take

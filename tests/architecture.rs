@@ -45,7 +45,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "serve",
-        &["protocol", "diagnosis", "lifecycle", "limits", "clock"],
+        &[
+            "protocol",
+            "diagnosis",
+            "lifecycle",
+            "dns_wire",
+            "limits",
+            "clock",
+        ],
     ),
     (
         "reports",

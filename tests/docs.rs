@@ -153,6 +153,7 @@ async fn every_metric_of_the_policy_server_is_on_its_page() {
             &format!("--namespace={namespace}"),
             &format!("--listen={listen}"),
             &format!("--admin-listen={admin}"),
+            &format!("--dns-listen={}", loopback(free_port())),
         ],
     );
     world::ready(&server, admin).await;

@@ -345,6 +345,34 @@ async fn without_its_provider_none_is_served_and_the_record_is_waited_for() {
     gone(&world).await;
 }
 
+/// The front is gone before the object: senders cannot fetch anything, so their copies just end.
+#[tokio::test]
+async fn a_host_that_nobody_reaches_is_not_waited_for() {
+    let Parts {
+        world,
+        controller,
+        server: _server,
+        ..
+    } = start(0).await;
+    publish(&world, Value::Null).await;
+    world.front.down();
+    world.delete(DOMAIN).await;
+    eventually("what was served is noted as ended", SOON, async || {
+        let publication = world.publication(DOMAIN).await;
+        let ledger = publication["ledger"].as_array().unwrap();
+        let open = ledger
+            .iter()
+            .any(|e| e["mode"] != "none" && e.get("lastServed").is_none());
+        let begun = publication["current"]["mode"] == "none";
+        ensure(begun && !open, publication)
+    })
+    .await;
+    assert!(controller.log().contains("nobody can fetch the policy"));
+    assert!(world.txt_id(DOMAIN).is_some(), "its copies have not ended");
+    a_year_passes(&world).await;
+    gone(&world).await;
+}
+
 #[tokio::test]
 async fn a_foreign_record_gets_no_none() {
     let Parts {

@@ -560,6 +560,12 @@ fn providers() -> Vec<Case> {
     const ONE: &str = "write exactly one of rfc2136, cloudflare, route53";
     const URL: &str = "write an https URL with host, port and path only";
     let secret = || json!({"name": "credentials", "key": "key"});
+    let own = |fields: Value| {
+        let mut own = json!({"zone": "sts.example.net",
+            "nameServers": ["ns1.example.net", "ns2.example.net"]});
+        merge(&mut own, fields);
+        json!({"authoritative": own})
+    };
     let service = |name, fields: Value, says| {
         let mut full = json!({"rfc2136": null});
         merge_all(&mut full, fields);
@@ -576,6 +582,41 @@ fn providers() -> Vec<Case> {
             "a webhook without a scheme",
             json!({"webhook": {"url": "webhook:8888"}}),
             URL,
+        ),
+        service(
+            "no name servers",
+            own(json!({"nameServers": null})),
+            "spec.authoritative.nameServers: Required value",
+        ),
+        service(
+            "an empty list of name servers",
+            own(json!({"nameServers": []})),
+            "should have at least 1 items",
+        ),
+        service(
+            "a name server twice",
+            own(json!({"nameServers": ["ns1.example.net", "ns1.example.net"]})),
+            DUPLICATE,
+        ),
+        service(
+            "a name server with a final dot",
+            own(json!({"nameServers": ["ns1.example.net."]})),
+            "write the name of a name server in lower case",
+        ),
+        service(
+            "a name server within the zone",
+            own(json!({"nameServers": ["ns1.sts.example.net"]})),
+            "write name servers whose names stand outside of the zone",
+        ),
+        service(
+            "a zone in capitals",
+            own(json!({"zone": "STS.example.net"})),
+            "write a zone in lower-case A-labels",
+        ),
+        service(
+            "a zone that is too long",
+            own(json!({"zone": format!("{}.example.net", vec!["a".repeat(60); 4].join("."))})),
+            "spec.authoritative.zone: Too long",
         ),
         service(
             "no token",

@@ -67,7 +67,7 @@ struct Server {
 impl Server {
     async fn start(limits: Limits) -> Self {
         let store = Arc::new(Store::default());
-        let mut writer = Writer::new(store.clone());
+        let mut writer = Writer::new(store.clone(), Arc::default());
         let mut broken = record("broken.example");
         broken
             .data

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -53,12 +54,15 @@ pub struct DnsServiceSpec {
     /// An external-dns in the cluster, by DNSEndpoint objects; of a ClusterDnsProvider only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns_endpoint: Option<DnsEndpointsSpec>,
+    /// The operator's own name servers: no access to anybody's zone is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authoritative: Option<AuthoritativeSpec>,
 }
 
 /// The rule that exactly one service is named.
-pub(super) const ONE_SERVICE: &str = "[has(self.rfc2136), has(self.cloudflare), has(self.route53), has(self.googleCloudDns), has(self.azureDns), has(self.powerdns), has(self.digitalOcean), has(self.hetzner), has(self.deSec), has(self.ovh), has(self.gandi), has(self.service), has(self.webhook), has(self.dnsEndpoint)].filter(x, x).size() == 1";
+pub(super) const ONE_SERVICE: &str = "[has(self.rfc2136), has(self.cloudflare), has(self.route53), has(self.googleCloudDns), has(self.azureDns), has(self.powerdns), has(self.digitalOcean), has(self.hetzner), has(self.deSec), has(self.ovh), has(self.gandi), has(self.service), has(self.webhook), has(self.dnsEndpoint), has(self.authoritative)].filter(x, x).size() == 1";
 /// What it says.
-pub(super) const ONE_SERVICE_SAYS: &str = "write exactly one of rfc2136, cloudflare, route53, googleCloudDns, azureDns, powerdns, digitalOcean, hetzner, deSec, ovh, gandi, service, webhook and dnsEndpoint";
+pub(super) const ONE_SERVICE_SAYS: &str = "write exactly one of rfc2136, cloudflare, route53, googleCloudDns, azureDns, powerdns, digitalOcean, hetzner, deSec, ovh, gandi, service, webhook, dnsEndpoint and authoritative";
 
 /// The rule of the kind that a tenant may write: external-dns has credentials that are not his.
 pub(super) const NO_DNS_ENDPOINT: &str = "!has(self.dnsEndpoint)";
@@ -200,6 +204,23 @@ pub struct WebhookSpec {
     /// Its URL, such as http://webhook.dns.svc:8888.
     #[schemars(schema_with = "schema::service_url")]
     pub url: String,
+}
+
+/// The operator's own name servers, which every policy server is that was started to be one.
+#[derive(KubeSchema, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.nameServers.all(n, n != self.zone && !n.endsWith('.' + self.zone))")
+    .message("write name servers whose names stand outside of the zone, such as ns1.example.net for the zone sts.example.net: within it nobody answers for their addresses"))]
+pub struct AuthoritativeSpec {
+    /// A zone of yours that is for this alone, such as sts.example.net, delegated once to the name
+    /// servers. The names of a domain are below it: _mta-sts.example.com.sts.example.net and
+    /// mta-sts.example.com.sts.example.net, to which the domain's owner points two CNAME records.
+    #[schemars(schema_with = "schema::own_zone")]
+    pub zone: String,
+    /// The names by which the zone is delegated, such as ns1.example.net, with the addresses at
+    /// which the policy servers are asked by DNS.
+    #[schemars(schema_with = "schema::name_servers")]
+    pub name_servers: Vec<String>,
 }
 
 /// An external-dns in the cluster, by DNSEndpoint objects.

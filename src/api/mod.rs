@@ -20,8 +20,9 @@ pub use dns_provider::{
     TsigSpec,
 };
 pub use dns_service::{
-    ApiTokenSpec, AzureDnsSpec, DnsEndpointsSpec, DnsServiceSpec, GandiSpec, GoogleCloudDnsSpec,
-    OtherServiceSpec, OvhSpec, PowerDnsSpec, Route53Spec, SecretRef, WebhookSpec,
+    ApiTokenSpec, AuthoritativeSpec, AzureDnsSpec, DnsEndpointsSpec, DnsServiceSpec, GandiSpec,
+    GoogleCloudDnsSpec, OtherServiceSpec, OvhSpec, PowerDnsSpec, Route53Spec, SecretRef,
+    WebhookSpec,
 };
 pub use mta_sts_policy::{
     AddressSpec, CacheStatus, DeletionPolicy, DnsSpec, DnsStatus, FindingStatus,

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::GatewayParentRef;
 use crate::dns_services::{AZURE_ENVIRONMENTS, OVH_ENDPOINTS, SERVICES};
 use crate::limits::{
-    GATEWAY_PARENTS, POLICY_HOST_ADDRESSES, PROVIDER_ZONES, SERVICE_SETTING_BYTES,
-    SPEC_ANNOTATION_BYTES, SPEC_LIST_COUNT, SPEC_MX_COUNT,
+    GATEWAY_PARENTS, OWN_NAME_SERVERS, POLICY_HOST_ADDRESSES, PROVIDER_ZONES,
+    SERVICE_SETTING_BYTES, SPEC_ANNOTATION_BYTES, SPEC_LIST_COUNT, SPEC_MX_COUNT,
 };
 
 /// A host name of two or more labels, in lower-case A-labels.
@@ -105,6 +105,42 @@ pub(super) fn host_name(_: &mut SchemaGenerator) -> Schema {
             format!("self.matches('^{HOST}') && !self.matches('{NUMERIC_TOP}')"),
             "write a host name in lower case without a final dot, such as front.example.net",
         )],
+    })
+}
+
+/// `spec.authoritative.zone`
+pub(super) fn own_zone(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 200,
+        "x-kubernetes-validations": [
+            rule(
+                format!("self.matches('^{HOST}') && !self.matches('{NUMERIC_TOP}')"),
+                "write a zone in lower-case A-labels without a final dot, such as sts.example.net",
+            ),
+            rule(
+                "self == oldSelf",
+                "the zone cannot be changed, since the records of your customers point into it: make another provider with the new zone",
+            ),
+        ],
+    })
+}
+
+/// `spec.authoritative.nameServers`
+pub(super) fn name_servers(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "minItems": 1,
+        "maxItems": OWN_NAME_SERVERS,
+        "x-kubernetes-list-type": "set",
+        "items": {
+            "type": "string",
+            "maxLength": 253,
+            "x-kubernetes-validations": [rule(
+                format!("self.matches('^{HOST}') && !self.matches('{NUMERIC_TOP}')"),
+                "write the name of a name server in lower case without a final dot, such as ns1.example.net",
+            )],
+        },
     })
 }
 

@@ -2,18 +2,19 @@
 
 use super::accept::Accepted;
 use super::context::Context;
+use super::dns::View;
 use super::dns_endpoint;
 use super::error::{Error, ProviderError};
 use super::observe::{self, DnsSeen};
+use super::own_dns::Led;
 use super::records::Stored;
-use super::report::Report;
+use super::report::{Hold, Report};
 use super::way_in;
 use crate::clock;
-use crate::dns::Swap;
 use crate::lifecycle::address::{AddressStep, address_step};
 use crate::lifecycle::desired::AddressWish;
 use crate::lifecycle::observation::{AddressState, printable};
-use crate::lifecycle::{Address, Record};
+use crate::lifecycle::{Address, Answers, Record};
 
 /// The address records that the policy host is to have.
 pub(super) fn wanted_addresses(context: &Context, accepted: &Accepted) -> Vec<Address> {
@@ -69,7 +70,22 @@ pub(super) async fn address(
     };
     let pending = |what: &str| Ok(State(AddressState::Pending(what.to_owned())));
     let present = view.addresses();
-    let held = report.hold.is_some() || desired.suspend;
+    let held = report.hold.as_ref().is_some_and(Hold::holds_addresses) || desired.suspend;
+    if let Some(own) = dns.own.as_ref().filter(|own| own.host == Led::Delegated)
+        && wanted.iter().any(|a| matches!(a, Address::Cname(_)))
+    {
+        let (name, ..) = own.host_record();
+        return pending(&format!(
+            "{name} is delegated (NS) and the address is an alias ({}), which cannot stand at the top of a zone: set spec.hosting.address to addresses, or let a CNAME stand there in place of the delegation",
+            shown_addresses(wanted)
+        ));
+    }
+    let place = Place {
+        context,
+        stored,
+        record,
+        view,
+    };
     match address_step(wanted, &noted.addresses, &present, desired.adopt) {
         AddressStep::Foreign(found) => Ok(State(AddressState::Foreign(shown_addresses(&found)))),
         AddressStep::Note(_) | AddressStep::Write if held => {
@@ -94,23 +110,23 @@ pub(super) async fn address(
             context.records.write(Some(stored), &noted).await?;
             Ok(Wrote)
         }
-        AddressStep::Write => match view.write_addresses(context, wanted, desired.ttl).await? {
-            Ok(Swap::Done | Swap::Conflict) => Ok(Wrote),
+        AddressStep::Write => match place.write(wanted, desired.ttl).await? {
+            Ok(()) => Ok(Wrote),
             Err(error) => Ok(Failed(error)),
         },
         AddressStep::InPlace if noted.addresses.is_empty() => Ok(State(AddressState::NotOurs)),
         AddressStep::InPlace => {
             let ttl = view.ttl(desired.ttl);
             if !held && view.addresses_ttl().is_some_and(|present| present != ttl) {
-                return match view.write_addresses(context, wanted, desired.ttl).await? {
-                    Ok(_) => Ok(Wrote),
+                return match place.write(wanted, desired.ttl).await? {
+                    Ok(()) => Ok(Wrote),
                     Err(error) => Ok(Failed(error)),
                 };
             }
             if let (Some(shown), true) = (shown, same(&noted.addresses, wanted)) {
                 return Ok(State(shown));
             }
-            match observe::addresses_shown(context, &desired.domain, wanted).await {
+            match observe::addresses_shown(context, &view.host, wanted).await {
                 Ok(true) if !desired.suspend => {
                     let mut confirmed = record.clone();
                     confirmed.publication.dns.addresses = wanted.clone();
@@ -126,6 +142,43 @@ pub(super) async fn address(
                 Err(error) => pending(&error.to_string()),
             }
         }
+    }
+}
+
+/// Where the address records are written.
+struct Place<'a> {
+    context: &'a Context,
+    stored: &'a Stored,
+    record: &'a Record,
+    view: &'a View,
+}
+
+impl Place<'_> {
+    /// Writes them; if somebody else wrote in between, that is seen in the next pass.
+    async fn write(
+        &self,
+        wanted: &[Address],
+        ttl: u32,
+    ) -> Result<Result<(), ProviderError>, Error> {
+        let Self {
+            context,
+            stored,
+            record,
+            view,
+        } = *self;
+        let Some(zone) = view.own_zone() else {
+            let swap = view.write_addresses(context, wanted, ttl).await?;
+            return Ok(swap.map(|_| ()));
+        };
+        let mut written = record.clone();
+        written.publication.dns.answers = Some(Answers {
+            zone: zone.clone(),
+            addresses: wanted.to_vec(),
+            ttl,
+        });
+        context.permit()?;
+        context.records.write(Some(stored), &written).await?;
+        Ok(Ok(()))
     }
 }
 

@@ -18,9 +18,9 @@ use crate::dns::{
     TsigSecret,
 };
 use crate::lifecycle::txt::TxtSet;
-use crate::lifecycle::{Address, ProviderKey};
+use crate::lifecycle::{Address, ProviderKey, Publication};
 use crate::limits;
-use crate::protocol::{Domain, InstallationId, PolicyId};
+use crate::protocol::{Domain, HostName, InstallationId, PolicyId};
 
 /// Everything that is needed to open a provider.
 #[derive(Clone, Debug)]
@@ -41,13 +41,12 @@ pub(super) struct Opened {
 /// What stands at the domain's names in the provider's zone.
 #[derive(Clone, Debug)]
 pub(super) struct View {
-    opened: Opened,
-    txt_zone: String,
+    place: Place,
     /// Where the TXT record is: `_mta-sts.<domain>`, or what a CNAME there leads to.
     pub(super) txt_name: String,
     txt: Option<RecordSet>,
-    host_zone: String,
-    host: String,
+    /// Where the address of the policy host is.
+    pub(super) host: String,
     a: Option<RecordSet>,
     aaaa: Option<RecordSet>,
     cname: Option<RecordSet>,
@@ -55,6 +54,19 @@ pub(super) struct View {
     pub(super) txt_handed_over: Option<HandedOver>,
     /// The same of the address.
     pub(super) host_handed_over: Option<HandedOver>,
+}
+
+/// Where it stands, and so how it is changed.
+#[derive(Clone, Debug)]
+enum Place {
+    /// In zones of a provider.
+    Zones {
+        opened: Opened,
+        txt: String,
+        host: String,
+    },
+    /// In the domain's own record, from which our own name servers answer below this zone.
+    Record(HostName),
 }
 
 /// Opens a provider with its credentials.
@@ -235,11 +247,13 @@ impl Opened {
         let (txt_handed_over, host_handed_over) =
             tokio::try_join!(self.handed_over(txt_name), self.handed_over(&host))?;
         Ok(View {
-            opened: self.clone(),
-            txt_zone,
+            place: Place::Zones {
+                opened: self.clone(),
+                txt: txt_zone,
+                host: host_zone,
+            },
             txt_name: txt_name.to_owned(),
             txt,
-            host_zone,
             host,
             a,
             aaaa,
@@ -271,6 +285,45 @@ pub(super) fn classify(set: Option<&RecordSet>, installation: &InstallationId) -
 }
 
 impl View {
+    /// What the record of a domain lets our own name servers say.
+    pub(super) fn own(
+        publication: Option<&Publication>,
+        zone: &HostName,
+        txt_name: String,
+        host: String,
+    ) -> Self {
+        let answers = publication.and_then(|p| p.dns.answers.as_ref());
+        let answers = answers.filter(|answers| answers.zone == *zone);
+        let announced = publication.and_then(Publication::announced_in_dns);
+        let announced = announced.filter(|_| answers.is_some());
+        let of = |pick: fn(&Address) -> Option<RecordValue>| {
+            let values = answers.iter().flat_map(|a| &a.addresses).filter_map(pick);
+            record_set(answers.map_or(0, |a| a.ttl), values.collect())
+        };
+        Self {
+            place: Place::Record(zone.clone()),
+            txt_handed_over: None,
+            host_handed_over: None,
+            txt_name,
+            txt: announced.map(|announced| {
+                let text = crate::protocol::StsRecord::render(&announced.id);
+                RecordSet::one(announced.ttl, RecordValue::txt(&text))
+            }),
+            host,
+            a: of(a_value),
+            aaaa: of(aaaa_value),
+            cname: of(cname_value),
+        }
+    }
+
+    /// Our own zone, where our own name servers answer.
+    pub(super) fn own_zone(&self) -> Option<&HostName> {
+        match &self.place {
+            Place::Record(zone) => Some(zone),
+            Place::Zones { .. } => None,
+        }
+    }
+
     /// Whose TXT records stand there.
     pub(super) fn txt(&self, installation: &InstallationId) -> TxtSet {
         classify(self.txt.as_ref(), installation)
@@ -307,15 +360,21 @@ impl View {
 
     /// What the service makes of a TTL.
     pub(super) fn ttl(&self, wanted: u32) -> u32 {
-        match &self.opened.provider {
-            Provider::Rfc2136(_) | Provider::Webhook(_) | Provider::DnsEndpoints(_) => wanted,
-            Provider::Service(service) => service.ttl(wanted),
+        match &self.place {
+            Place::Zones { opened, .. } => match &opened.provider {
+                Provider::Rfc2136(_) | Provider::Webhook(_) | Provider::DnsEndpoints(_) => wanted,
+                Provider::Service(service) => service.ttl(wanted),
+            },
+            Place::Record(_) => wanted,
         }
     }
 
     /// Whether somebody else carries out what is written: it does not stand there at once.
     pub(super) fn is_handed_over(&self) -> bool {
-        matches!(self.opened.provider, Provider::DnsEndpoints(_))
+        match &self.place {
+            Place::Zones { opened, .. } => matches!(opened.provider, Provider::DnsEndpoints(_)),
+            Place::Record(_) => false,
+        }
     }
 
     /// Whether the TXT record was handed over in a form that is not the one wanted now.
@@ -358,7 +417,11 @@ impl View {
             expected: self.txt.clone(),
             desired: record_set(set_ttl, values),
         };
-        self.swap(context, &self.txt_zone, &[change]).await
+        match &self.place {
+            Place::Zones { opened, txt, .. } => opened.swap(context, txt, &[change]).await,
+            // It is announced by the record alone, and whoever has read that has read this.
+            Place::Record(_) => Ok(Ok(Swap::Conflict)),
+        }
     }
 
     /// Brings the address records to be exactly `wanted`, all in one change.
@@ -390,9 +453,15 @@ impl View {
         if changes.is_empty() {
             return Ok(Ok(Swap::Done));
         }
-        self.swap(context, &self.host_zone, &changes).await
+        match &self.place {
+            Place::Zones { opened, host, .. } => opened.swap(context, host, &changes).await,
+            // Written into the record by whoever has it.
+            Place::Record(_) => Ok(Ok(Swap::Conflict)),
+        }
     }
+}
 
+impl Opened {
     async fn swap(
         &self,
         context: &Context,
@@ -401,7 +470,6 @@ impl View {
     ) -> Result<Result<Swap, ProviderError>, Error> {
         let deadline: Duration = context.permit()?;
         let result = self
-            .opened
             .provider
             .compare_and_swap(zone, changes, deadline)
             .await

@@ -177,6 +177,44 @@ pub(super) enum ProviderError {
     /// TLS could not be set up at all.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[source] rustls::Error),
+    /// The zone of the operator's own is another provider's.
+    #[error(
+        "the zone {zone} of {provider} is in the way of the zone of another provider object that was there before, and \
+         is not answered: name the same name servers as that one, or choose a zone that is neither above nor below it"
+    )]
+    OwnZoneTaken {
+        /// The zone.
+        zone: String,
+        /// The provider object that has to do without it.
+        provider: String,
+    },
+    /// The zone of the operator's own is not delegated.
+    #[error(
+        "{server} answers for a zone above {zone}, which is not delegated: set there {records} with the addresses at \
+         which the policy servers are asked by DNS"
+    )]
+    OwnZoneNotDelegated {
+        /// The zone.
+        zone: String,
+        /// Who was asked.
+        server: String,
+        /// The records that delegate it.
+        records: String,
+    },
+    /// A name server of the operator's own zone does not answer for it.
+    #[error(
+        "not every name server of {zone} answers: {why}; the policy servers are to run with --dns-listen, and to be \
+         reached on port 53 by UDP and TCP"
+    )]
+    OwnZoneSilent {
+        /// The zone.
+        zone: String,
+        /// Who does not answer, and what happened.
+        why: String,
+    },
+    /// The zones could not be made known to the policy servers.
+    #[error("the zones cannot be made known to the policy servers: {0}")]
+    Zones(#[source] Box<kube::Error>),
     /// What the DNS service answered.
     #[error(transparent)]
     Dns(#[from] DnsError),
@@ -197,6 +235,10 @@ impl ProviderError {
             Self::ServerInsecure { .. } => "server-insecure",
             Self::NoService => "no-service",
             Self::ZoneNotAllowed { .. } => "zone-not-allowed",
+            Self::OwnZoneTaken { .. } => "own-zone-taken",
+            Self::OwnZoneNotDelegated { .. } => "own-zone-not-delegated",
+            Self::OwnZoneSilent { .. } => "own-zone-silent",
+            Self::Zones(_) => "zones",
             Self::Api(_) => "api",
             Self::Tls(_) => "tls",
             Self::Dns(error) => error.label(),
@@ -207,9 +249,12 @@ impl ProviderError {
     pub(super) fn class(&self) -> DnsErrorClass {
         match self {
             Self::Dns(error) => error.class(),
-            Self::Api(_) | Self::SecretUnreadable { .. } | Self::ServerUnresolved { .. } => {
-                DnsErrorClass::Retry
-            }
+            Self::Api(_)
+            | Self::SecretUnreadable { .. }
+            | Self::ServerUnresolved { .. }
+            | Self::OwnZoneNotDelegated { .. }
+            | Self::OwnZoneSilent { .. }
+            | Self::Zones(_) => DnsErrorClass::Retry,
             _ => DnsErrorClass::Stalled,
         }
     }

@@ -152,6 +152,7 @@ async fn mark_retiring(
     let now = clock::now();
     record.publication.retiring = Some(Retiring {
         since: now,
+        withdrawn: false,
         policy: deletion_policy(object),
         clock_asked_at: None,
         over_at: None,

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::observe::MxSeen;
+use super::own_dns::Led;
 use super::report::{Hold, Report};
 use crate::api::condition::Reason;
 use crate::diagnosis::live::nearest;
@@ -28,6 +29,7 @@ pub(super) fn findings(report: &Report, now: Timestamp) -> Vec<Finding> {
         }
     }
     conflicts(report, &mut findings);
+    findings.extend(half_delegated(report));
     findings.sort_by_key(|finding| finding.severity);
     findings
 }
@@ -268,6 +270,44 @@ fn coverage(domain: &Domain, record: &Record, mx: &MxSeen, findings: &mut Vec<Fi
         )),
         MxSeen::Failed(_) => {}
     }
+}
+
+/// Half of what leads to our own name servers is missing, or all of it is though senders may hold a
+/// policy. Who has only begun has the condition that says what to set.
+fn half_delegated(report: &Report) -> Option<Finding> {
+    let own = report.own.as_ref()?;
+    let publication = report.record.as_ref().map(|record| &record.publication);
+    let shown = report.progress.as_ref().map(|progress| &progress.shown);
+    let announced =
+        publication.is_some_and(|p| p.announced.is_some()) && shown != Some(&Shown::Yes);
+    let no_address = report
+        .seen
+        .as_ref()
+        .is_some_and(|seen| matches!(seen.public, Public::NoAddress));
+    let ((name, type_, value), found) = match (&own.txt, &own.host) {
+        (Led::Elsewhere(Some(target)), _) => (
+            own.txt_record(),
+            format!("it is an alias of {target}, which is not where the record is"),
+        ),
+        (Led::Elsewhere(None), Led::Elsewhere(_)) if announced => (
+            own.txt_record(),
+            "it led to this operator's name servers and does no longer".to_owned(),
+        ),
+        (Led::Elsewhere(None), Led::Alias | Led::Delegated) => (
+            own.txt_record(),
+            "the policy host leads to this operator and this name does not: half a delegation"
+                .to_owned(),
+        ),
+        (Led::Alias | Led::Delegated, Led::Elsewhere(_)) if no_address => (
+            own.host_record(),
+            "the TXT record leads to this operator and the policy host has no address: half a delegation".to_owned(),
+        ),
+        _ => return None,
+    };
+    Some(
+        Finding::new(Code::RecordDelegationBroken, &name, &found)
+            .with_remedy(&format!("set {name}. {type_} {value}.")),
+    )
 }
 
 fn conflicts(report: &Report, findings: &mut Vec<Finding>) {

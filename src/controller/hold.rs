@@ -8,6 +8,7 @@ use super::context::Context;
 use super::dns::View;
 use super::error::ProviderError;
 use super::observe::{self, DnsSeen};
+use super::own_dns::{Led, Own, written};
 use super::records::cached_publication;
 use super::report::Hold;
 use crate::api::condition::Reason;
@@ -41,9 +42,15 @@ pub(super) async fn hold(
     }
     let publication = &record.publication;
     let first_write = publication.announced.is_none() && publication.dns.addresses.is_empty();
-    if !first_write {
-        return None;
-    }
+    let shadowed = match first_write {
+        true => shadowed(context, accepted).await,
+        false => None,
+    };
+    // A record in the owner's zone would hide the wildcard as well.
+    shadowed.or_else(|| dns.own.as_ref().and_then(not_led))
+}
+
+async fn shadowed(context: &Context, accepted: &Accepted) -> Option<Hold> {
     match observe::shadows_wildcard(context, &accepted.desired.domain).await {
         Ok(Some(mx)) => Some(Hold::WildcardShadowed(mx)),
         Ok(None) => None,
@@ -89,11 +96,35 @@ fn provider_held(
             stalled: true,
         });
     }
-    let txt = view.txt(&context.installation);
+    // What stands in the owner's own zone is not ours to replace, and not to be passed over.
+    let txt = match &dns.own {
+        Some(_) => dns.txt(context),
+        None => view.txt(&context.installation),
+    };
     match txt.foreign().first() {
         Some(foreign) if !accepted.desired.adopt => Some(Hold::Foreign(printable(foreign))),
         _ => None,
     }
+}
+
+/// A name that does not lead to our own name servers keeps the id back: nobody would see it.
+fn not_led(own: &Own) -> Option<Hold> {
+    let Led::Elsewhere(found) = &own.txt else {
+        return None;
+    };
+    let (name, ..) = own.txt_record();
+    let found = match found {
+        Some(target) => format!("{name} is an alias (CNAME) of {target}"),
+        None => format!("{name} does not lead to this operator's name servers yet"),
+    };
+    let mut records = vec![written(&own.txt_record())];
+    if !own.host.is_here() {
+        records.push(written(&own.host_record()));
+    }
+    Some(Hold::NotLed(format!(
+        "{found}: set {}",
+        records.join(" and ")
+    )))
 }
 
 /// Says with the hold that it is about the target of an alias, where it is.
@@ -158,7 +189,8 @@ pub(super) fn provider_hold(error: &ProviderError) -> Hold {
         ) => Reason::CredentialsInvalid,
         ProviderError::ServerPrivate { .. }
         | ProviderError::ServerInsecure { .. }
-        | ProviderError::ZoneNotAllowed { .. } => Reason::NotAllowed,
+        | ProviderError::ZoneNotAllowed { .. }
+        | ProviderError::OwnZoneTaken { .. } => Reason::NotAllowed,
         ProviderError::NoService => Reason::InvalidSpec,
         ProviderError::Dns(DnsError::BadTime { .. }) => Reason::ClockSkew,
         ProviderError::Dns(
@@ -167,16 +199,19 @@ pub(super) fn provider_hold(error: &ProviderError) -> Hold {
             | DnsError::NotDelegatedHere { .. }
             | DnsError::NotAuthoritative { .. }
             | DnsError::ServiceNotFound { .. },
-        ) => Reason::NotDelegated,
+        )
+        | ProviderError::OwnZoneNotDelegated { .. } => Reason::NotDelegated,
         ProviderError::Dns(
             DnsError::Unreachable { .. }
             | DnsError::Timeout { .. }
             | DnsError::ServiceUnreachable { .. }
             | DnsError::ServiceTimeout { .. },
         )
-        | ProviderError::ServerUnresolved { .. } => Reason::ProviderUnreachable,
+        | ProviderError::ServerUnresolved { .. }
+        | ProviderError::OwnZoneSilent { .. } => Reason::ProviderUnreachable,
         ProviderError::Dns(_)
         | ProviderError::Api(_)
+        | ProviderError::Zones(_)
         | ProviderError::Tls(_)
         | ProviderError::SecretUnreadable { .. } => Reason::ProviderError,
     };

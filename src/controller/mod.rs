@@ -24,6 +24,7 @@ mod leaving;
 pub mod metrics;
 mod object_status;
 mod observe;
+mod own_dns;
 mod providers;
 mod reconcile;
 mod records;

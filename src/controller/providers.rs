@@ -14,6 +14,7 @@ use super::dns::{self, Access};
 use super::error::{Error, ProviderError};
 use super::hold::provider_hold;
 use super::object_status::{self, Written};
+use super::own_dns;
 use super::report::Hold;
 use super::spec::{lint_cluster_spec, lint_provider_spec, unreadable};
 use crate::api::condition::{ConditionType, Reason};
@@ -147,8 +148,13 @@ impl Refusal {
 }
 
 async fn check(context: &Context, access: &Access) -> Result<Vec<String>, Refusal> {
-    let result: Result<Vec<String>, ProviderError> =
-        async { dns::open(context, access).await?.check().await }.await;
+    let result: Result<Vec<String>, ProviderError> = async {
+        match &access.spec.authoritative {
+            Some(spec) => own_dns::check(context, &access.key.name, spec).await,
+            None => dns::open(context, access).await?.check().await,
+        }
+    }
+    .await;
     context.metrics.provider_call("check", &result);
     result.map_err(|error| match provider_hold(&error) {
         Hold::Provider {

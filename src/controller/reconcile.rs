@@ -22,7 +22,7 @@ use super::report::Report;
 use super::spec::unreadable;
 use super::steps::{Due, note_fresh};
 use super::way_in::{self, Made};
-use super::{dns_endpoint, events, finalize, gateway, object_status, span, status};
+use super::{dns_endpoint, events, finalize, gateway, object_status, own_dns, span, status};
 use crate::api::MtaStsPolicy;
 use crate::api::condition::Reason;
 use crate::clock;
@@ -185,7 +185,8 @@ async fn pass(
         reject(context, policy, rejected).await?;
         return Ok((None, Next::Wait(Duration::from_secs(5))));
     }
-    let dns = observe::dns_seen(context, domain, accepted.provider.as_ref()).await;
+    let publication = stored.as_ref().and_then(Stored::publication);
+    let dns = observe::dns_seen(context, domain, accepted.provider.as_ref(), publication).await;
     if accepted.desired.suspend && stored.as_ref().and_then(Stored::record).is_none() {
         return Ok((
             Some(suspended(accepted, &dns)),
@@ -198,8 +199,12 @@ async fn pass(
     let Some((stored, record)) = decided else {
         return Ok((None, Next::Again));
     };
+    if own_dns::settle(context, accepted, &stored, &record, &dns.txt_name).await? {
+        return Ok((None, Next::Again));
+    }
     let mut report = Report {
         domain: Some(domain.clone()),
+        own: dns.own.clone(),
         suspended: accepted.desired.suspend,
         manual: accepted.provider.is_none(),
         spec_findings: accepted.findings.clone(),

@@ -3,6 +3,7 @@
 use super::accept::Rejected;
 use super::gateway::Missing;
 use super::observe::MxSeen;
+use super::own_dns::Own;
 use crate::api::condition::Reason;
 use crate::diagnosis::Finding;
 use crate::lifecycle::observation::Observation;
@@ -29,6 +30,8 @@ pub(super) struct Report {
     pub(super) way_in: Option<Missing>,
     pub(super) rival: Option<String>,
     pub(super) hold: Option<Hold>,
+    /// Where the domain's names lead, where they are to lead to our own name servers.
+    pub(super) own: Option<Own>,
     /// What an external-dns has not done yet, and why that may be.
     pub(super) waits_for: Option<String>,
 }
@@ -49,4 +52,14 @@ pub(super) enum Hold {
     },
     /// Somebody keeps changing the record.
     Drift(String),
+    /// The domain's name does not lead to our own name servers: what its owner has to set.
+    NotLed(String),
+}
+
+impl Hold {
+    /// Whether the address of the policy host is held back too. The owner of a domain that does
+    /// not lead here yet waits for it: his certificate needs the address first.
+    pub(super) fn holds_addresses(&self) -> bool {
+        !matches!(self, Self::NotLed(_))
+    }
 }

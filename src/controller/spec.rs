@@ -6,9 +6,9 @@ use super::accept::Rejected;
 use super::service::{Credentials, own_blocks};
 use crate::api::condition::Reason;
 use crate::api::{
-    ClusterDnsProviderSpec, DeletionPolicy, DnsProviderSpec, DnsServiceSpec, GatewayParentRef,
-    IngressSpec, IssuerKind, MtaStsPolicy, MtaStsPolicySpec, ProviderKind, Rfc2136Spec,
-    SecretKeyRef, TsigSpec,
+    AuthoritativeSpec, ClusterDnsProviderSpec, DeletionPolicy, DnsProviderSpec, DnsServiceSpec,
+    GatewayParentRef, IngressSpec, IssuerKind, MtaStsPolicy, MtaStsPolicySpec, ProviderKind,
+    Rfc2136Spec, SecretKeyRef, TsigSpec,
 };
 use crate::diagnosis::{
     ApiFields, CredentialFields, Finding, ProviderFields, Rfc2136Fields, SecretKeyFields,
@@ -121,8 +121,15 @@ fn services(spec: &DnsServiceSpec) -> Vec<ServiceFields<'_>> {
         .iter()
         .map(|webhook| ServiceFields::Webhook(&webhook.url));
     let endpoint = spec.dns_endpoint.iter().map(|_| ServiceFields::DnsEndpoint);
-    let own = rfc2136.chain(blocks).chain(other);
-    own.chain(webhook).chain(endpoint).collect()
+    let own = spec.authoritative.iter().map(|own| {
+        let AuthoritativeSpec { zone, name_servers } = own;
+        ServiceFields::Authoritative {
+            zone,
+            name_servers: name_servers.clone(),
+        }
+    });
+    let named = rfc2136.chain(blocks).chain(other).chain(webhook);
+    named.chain(endpoint).chain(own).collect()
 }
 
 fn credential((credential, reference): (String, SecretKeyRef)) -> CredentialFields {

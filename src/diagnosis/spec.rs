@@ -122,6 +122,13 @@ pub enum ServiceFields<'a> {
     Api(ApiFields<'a>),
     /// `webhook.url`.
     Webhook(&'a str),
+    /// `authoritative`.
+    Authoritative {
+        /// `authoritative.zone`.
+        zone: &'a str,
+        /// `authoritative.nameServers`.
+        name_servers: Vec<String>,
+    },
     /// `dnsEndpoint`.
     DnsEndpoint,
 }

@@ -7,6 +7,7 @@ pub mod desired;
 pub mod ledger;
 pub mod names;
 pub mod observation;
+pub mod own_zone;
 pub mod ownership;
 pub mod publish;
 pub mod record;
@@ -15,6 +16,6 @@ pub mod tenancy;
 pub mod txt;
 
 pub use record::{
-    Address, Announced, Decision, DeletionPolicy, DnsState, LedgerEntry, Owner, ProviderKey,
-    Publication, Record, RecordError, Retiring,
+    Address, Announced, Answers, Decision, DeletionPolicy, DnsState, LedgerEntry, Owner,
+    ProviderKey, Publication, Record, RecordError, Retiring,
 };

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::{
-    Domain, InstallationId, MaxAge, Mode, MxPattern, Policy, PolicyId, Sha256Digest,
+    Domain, HostName, InstallationId, MaxAge, Mode, MxPattern, Policy, PolicyId, Sha256Digest,
 };
 
 /// Key of the policy body in the ConfigMap's `data`.
@@ -171,6 +171,25 @@ pub struct DnsState {
     /// Largest TTL of the address chain that the present one replaced, in seconds.
     #[serde(default)]
     pub addresses_previous_ttl: u32,
+    /// What the operator's own name servers answer beside the TXT record; absent where somebody
+    /// else's servers have the records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<Answers>,
+}
+
+/// What the operator's own name servers answer for a domain. The TXT record is not among it: that
+/// comes from [`Publication::announced_in_dns`] alone.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answers {
+    /// The operator's zone, below which the domain's names are.
+    pub zone: HostName,
+    /// The address records of the policy host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<Address>,
+    /// Their TTL in seconds.
+    #[serde(default)]
+    pub ttl: u32,
 }
 
 /// One address record of the policy host.
@@ -191,6 +210,9 @@ pub enum Address {
 pub struct Retiring {
     /// When the object's deletion was seen.
     pub since: Timestamp,
+    /// The operator's own name servers are to say nothing any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub withdrawn: bool,
     /// What the object asked for.
     #[serde(default)]
     pub policy: DeletionPolicy,
@@ -234,6 +256,15 @@ pub enum RecordError {
         /// What could be read all the same.
         publication: Box<Publication>,
     },
+}
+
+impl Publication {
+    /// What the operator's own name servers announce: the id that DNS is to say, until the domain
+    /// on its way out has taken it back.
+    pub fn announced_in_dns(&self) -> Option<&Announced> {
+        let withdrawn = self.retired || self.retiring.as_ref().is_some_and(|r| r.withdrawn);
+        self.announced.as_ref().filter(|_| !withdrawn)
+    }
 }
 
 impl Decision {

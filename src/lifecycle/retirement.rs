@@ -163,6 +163,7 @@ mod tests {
                 external: false,
                 retiring: Some(Retiring {
                     since: at(0),
+                    withdrawn: false,
                     policy,
                     clock_asked_at: None,
                     over_at: None,

@@ -11,6 +11,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use super::dns::listener::Server as DnsServer;
+use super::dns::names::Names;
 use super::listener::Stats;
 use super::store::Store;
 use super::watch::Feed;
@@ -38,24 +40,44 @@ impl Requests {
     }
 }
 
+/// What is counted, and what is read at the moment of a scrape.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    pub(crate) requests: Requests,
+    pub(crate) store: Arc<Store>,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) feed: Arc<Feed>,
+    /// Absent where no DNS query is answered.
+    pub(crate) dns: Option<DnsServer>,
+}
+
 /// What is read at the moment of a scrape.
 #[derive(Debug)]
 struct State {
     store: Arc<Store>,
     stats: Arc<Stats>,
     feed: Arc<Feed>,
+    names: Option<Arc<Names>>,
 }
 
 /// The registry of a policy server.
-pub(crate) fn registry(
-    requests: &Requests,
-    store: Arc<Store>,
-    stats: Arc<Stats>,
-    feed: Arc<Feed>,
-) -> Registry {
+pub(crate) fn registry(counted: &Counted) -> Registry {
     let mut registry = Registry::with_prefix(PREFIX);
-    registry.register("requests", "Answers by class of status", requests.0.clone());
-    registry.register_collector(Box::new(State { store, stats, feed }));
+    let requests = counted.requests.0.clone();
+    registry.register("requests", "Answers by class of status", requests);
+    if let Some(dns) = &counted.dns {
+        let counts = dns.counts.clone();
+        let help = "Answers to DNS queries by transport and code";
+        registry.register("dns_answers", help, counts.answers);
+        let help = "Answers over UDP that the rate limit cut off or dropped";
+        registry.register("dns_limited", help, counts.limited);
+    }
+    registry.register_collector(Box::new(State {
+        store: counted.store.clone(),
+        stats: counted.stats.clone(),
+        feed: counted.feed.clone(),
+        names: counted.dns.as_ref().map(|dns| dns.names.clone()),
+    }));
     registry
 }
 
@@ -82,6 +104,13 @@ impl Collector for State {
             "1 once a consistent list was read and a watch was opened",
             as_float(usize::from(self.feed.is_ready())),
         )?;
+        if let Some(names) = &self.names {
+            let (zones, domains) = names.counts();
+            let help = "Zones that DNS queries are answered for";
+            gauge("dns_zones", help, as_float(zones))?;
+            let help = "Domains that DNS queries are answered for";
+            gauge("dns_domains", help, as_float(domains))?;
+        }
         if let Some(age) = self.feed.age() {
             gauge(
                 "watch_age_seconds",

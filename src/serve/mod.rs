@@ -1,6 +1,7 @@
 //! The policy server: answers by Host from memory what the operator has decided.
 
 pub mod admin;
+pub mod dns;
 mod host;
 pub mod http;
 pub mod listener;
@@ -9,6 +10,7 @@ pub mod store;
 pub mod watch;
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +19,9 @@ use kube::{Api, Client, Config};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::dns::listener::{Counts, Sockets};
+use self::dns::names::Names;
+use self::dns::sign::{KeyError, Signer};
 use self::listener::{Limits, Phase, Stats};
 use self::metrics::Requests;
 use self::store::{Store, Writer};
@@ -31,6 +36,13 @@ pub struct ServeArgs {
     /// Where policies are served, by HTTP, to the Ingress or Gateway
     #[arg(long, env = "MTA_STS_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
+    /// Where the operator's own name servers answer, over UDP and TCP; default: nowhere. Port 53 of
+    /// a Service leads here
+    #[arg(long, env = "MTA_STS_DNS_LISTEN")]
+    pub dns_listen: Option<SocketAddr>,
+    /// Sign the answers to DNS queries with this key: a file with an ECDSA P-256 key in PKCS #8
+    #[arg(long, env = "MTA_STS_DNS_KEY_FILE", requires = "dns_listen")]
+    pub dns_key_file: Option<PathBuf>,
     /// Where /healthz, /readyz and /metrics are served
     #[arg(long, env = "MTA_STS_ADMIN_LISTEN", default_value = "0.0.0.0:8081")]
     pub admin_listen: SocketAddr,
@@ -58,6 +70,14 @@ pub enum ServeError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The key that is to sign DNS answers cannot be used.
+    #[error("{path} is no key to sign DNS answers with: {source}")]
+    DnsKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: KeyError,
+    },
     /// Signals cannot be awaited.
     #[error("signals cannot be awaited: {0}")]
     Signal(#[source] std::io::Error),
@@ -77,9 +97,15 @@ pub async fn run(args: ServeArgs) -> Result<(), ServeError> {
         .namespace
         .unwrap_or_else(|| config.default_namespace.clone());
     let client = Client::try_from(config).map_err(|error| ServeError::Client(Box::new(error)))?;
+    let dns_signer = match &args.dns_key_file {
+        Some(path) => Some(Arc::new(signer(path)?)),
+        None => None,
+    };
     let server = Server {
+        dns_signer,
         records: Api::namespaced(client, &namespace),
         listener: bind(args.listen).await?,
+        dns: bind_dns(args.dns_listen).await?,
         admin: bind(args.admin_listen).await?,
         limits: Limits::default(),
         drain: Duration::from_secs(args.drain_seconds.into()),
@@ -99,6 +125,25 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
     listener.map_err(|source| ServeError::Listen { address, source })
 }
 
+fn signer(path: &Path) -> Result<Signer, ServeError> {
+    let signer = Signer::from_file(path).map_err(|source| ServeError::DnsKey {
+        path: path.to_owned(),
+        source,
+    })?;
+    tracing::info!(key_tag = signer.tag(), "signing DNS answers");
+    Ok(signer)
+}
+
+async fn bind_dns(address: Option<SocketAddr>) -> Result<Option<Sockets>, ServeError> {
+    let Some(address) = address else {
+        return Ok(None);
+    };
+    let sockets = Sockets::bind(address).await;
+    let sockets = sockets.map_err(|source| ServeError::Listen { address, source })?;
+    tracing::info!(dns = %address, "answering DNS queries");
+    Ok(Some(sockets))
+}
+
 /// A policy server with everything it needs.
 #[derive(Debug)]
 pub struct Server {
@@ -106,6 +151,10 @@ pub struct Server {
     pub records: Api<ConfigMap>,
     /// Where policies are served.
     pub listener: TcpListener,
+    /// Where DNS queries are answered, if they are.
+    pub dns: Option<Sockets>,
+    /// What signs the answers, if they are signed.
+    pub dns_signer: Option<Arc<Signer>>,
     /// Where [`admin`] is served.
     pub admin: TcpListener,
     /// Bounds of the policy listener.
@@ -124,11 +173,27 @@ impl Server {
         let requests = Requests::default();
         let (phase, phases) = tokio::sync::watch::channel(Phase::Serving);
         let (admin_phase, admin_phases) = tokio::sync::watch::channel(Phase::Serving);
-        let registry = metrics::registry(&requests, store.clone(), stats.clone(), feed.clone());
+        let names = Arc::new(Names::default());
+        let dns = self.dns.map(|sockets| {
+            let server = dns::listener::Server {
+                names: names.clone(),
+                counts: Counts::default(),
+                signer: self.dns_signer,
+                limiter: Arc::default(),
+            };
+            (server, sockets)
+        });
+        let registry = metrics::registry(&metrics::Counted {
+            requests: requests.clone(),
+            store: store.clone(),
+            stats: stats.clone(),
+            feed: feed.clone(),
+            dns: dns.as_ref().map(|(server, _)| server.clone()),
+        });
 
         let mut follower = tokio::spawn(watch::follow(
             self.records,
-            Writer::new(store.clone()),
+            Writer::new(store.clone(), names),
             feed.clone(),
         ));
         let readiness = phases.clone();
@@ -146,6 +211,13 @@ impl Server {
             Arc::default(),
             admin_phases,
         ));
+        let dns_phases = phases.clone();
+        let mut dns = tokio::spawn(async move {
+            match dns {
+                Some((server, sockets)) => server.serve(sockets, dns_phases).await,
+                None => std::future::pending().await,
+            }
+        });
         let handler = move |request: &_| {
             let response = http::answer(&store, request);
             requests.count(response.status());
@@ -163,6 +235,7 @@ impl Server {
             () = shutdown => {}
             _ = &mut follower => return Err(ServeError::TaskEnded("watch")),
             _ = &mut policies => return Err(ServeError::TaskEnded("listener")),
+            _ = &mut dns => return Err(ServeError::TaskEnded("DNS listener")),
         }
         tracing::info!(seconds = self.drain.as_secs(), "draining");
         phase.send_replace(Phase::LastCall);
@@ -173,6 +246,7 @@ impl Server {
         let _ = policies.await;
         admin_phase.send_replace(Phase::Closing);
         let _ = admin.await;
+        dns.abort();
         follower.abort();
         Ok(())
     }

@@ -10,7 +10,9 @@ use hyper::body::Bytes;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 
-use crate::lifecycle::record::DOMAIN_ANNOTATION;
+use super::dns::names::{Names, Said, Word};
+use crate::lifecycle::own_zone::{OwnZone, ZONES_ROLE, read_zones};
+use crate::lifecycle::record::{DOMAIN_ANNOTATION, ROLE_LABEL};
 use crate::lifecycle::{Record, RecordError};
 use crate::protocol::{Domain, PolicyId};
 
@@ -52,13 +54,17 @@ impl Store {
     }
 }
 
-/// The one who changes a [`Store`]. Changes are seen by readers after [`Writer::publish`].
+/// The one who changes a [`Store`] and the [`Names`] beside it. Changes are seen by readers after [`Writer::publish`].
 #[derive(Debug)]
 pub struct Writer {
     store: Arc<Store>,
     /// What was last published, and what has changed since.
     hosts: HashMap<String, Answer>,
     changed: bool,
+    names: Arc<Names>,
+    /// What the name servers are to say of a domain, and has not been shown to readers.
+    words: HashMap<String, Option<Word>>,
+    zones: Option<Vec<OwnZone>>,
     /// The records that are there, by the name of their ConfigMap.
     objects: HashMap<String, Object>,
     /// Names of the ConfigMaps that claim a host. More than one only by somebody's hand.
@@ -71,6 +77,8 @@ struct Object {
     created: Option<Timestamp>,
     host: String,
     content: Content,
+    /// What it lets the name servers say.
+    said: Option<Said>,
 }
 
 #[derive(Debug)]
@@ -84,12 +92,15 @@ enum Content {
 }
 
 impl Writer {
-    /// A writer for `store`, which has no other one.
-    pub fn new(store: Arc<Store>) -> Self {
+    /// A writer for `store` and `names`, which have no other one.
+    pub fn new(store: Arc<Store>, names: Arc<Names>) -> Self {
         Self {
             store,
             hosts: HashMap::new(),
             changed: false,
+            names,
+            words: HashMap::new(),
+            zones: None,
             objects: HashMap::new(),
             claims: HashMap::new(),
         }
@@ -100,6 +111,10 @@ impl Writer {
         let Some(name) = object.metadata.name.clone() else {
             return;
         };
+        if is_zones(object) {
+            self.take_zones(object);
+            return;
+        }
         let known = self.objects.get(&name);
         let known = known.filter(|known| known.uid == uid_of(object));
         let Some(new) = Object::read(object, known) else {
@@ -156,10 +171,32 @@ impl Writer {
         }
     }
 
-    /// Shows the changes to readers.
+    /// From now on what is not known does not exist: a complete list was read.
+    pub fn complete(&mut self) {
+        self.publish();
+        self.names.complete();
+    }
+
+    /// Shows the changes to readers: bodies first, so that no id is announced before its body.
     pub fn publish(&mut self) {
         if std::mem::take(&mut self.changed) {
             self.store.hosts.store(Arc::new(self.hosts.clone()));
+        }
+        if let Some(zones) = self.zones.take() {
+            self.names.set_zones(&zones);
+        }
+        for (host, word) in self.words.drain() {
+            self.names.set(domain_of(&host), word);
+        }
+    }
+
+    /// Takes in the zones. Ones that cannot be read leave those that are known.
+    fn take_zones(&mut self, object: &ConfigMap) {
+        match read_zones(object.data.as_ref().unwrap_or(&Default::default())) {
+            Ok(zones) => self.zones = Some(zones),
+            Err(error) => {
+                tracing::warn!(%error, "the operator's zones cannot be read; those that are known stay");
+            }
         }
     }
 
@@ -210,6 +247,16 @@ impl Writer {
             }
             Content::Retired => None,
         };
+        let word = match object.content {
+            Content::Unknown => self.word(host).or(Some(Word::Unknown)),
+            _ => {
+                let said = object.said.clone();
+                said.map(|said| self.not_early(host, said, answer.as_ref()))
+            }
+        };
+        if self.word(host) != word {
+            self.words.insert(host.to_owned(), word);
+        }
         if self.hosts.get(host) != answer.as_ref() {
             self.changed = true;
             match answer {
@@ -217,6 +264,33 @@ impl Writer {
                 None => self.hosts.remove(host),
             };
         }
+    }
+
+    /// What the name servers are to say of a host's domain at present.
+    fn word(&self, host: &str) -> Option<Word> {
+        match self.words.get(host) {
+            Some(word) => word.clone(),
+            None => self.names.said(domain_of(host)),
+        }
+    }
+
+    /// What may be said beside `answer`: an id never while an older body is served here.
+    fn not_early(&self, host: &str, said: Said, answer: Option<&Answer>) -> Word {
+        let older = match (answer, &said.txt) {
+            (Some(Answer::Policy(served)), Some((id, _))) => {
+                served.id().is_none_or(|served| served < *id)
+            }
+            _ => false,
+        };
+        if !older {
+            return Word::Said(said);
+        }
+        tracing::warn!(
+            host,
+            "the record announces an id that is newer than the body that is served; not announced"
+        );
+        let known = self.word(host);
+        known.unwrap_or(Word::Said(Said { txt: None, ..said }))
     }
 }
 
@@ -226,11 +300,13 @@ impl Object {
     fn read(object: &ConfigMap, known: Option<&Self>) -> Option<Self> {
         let empty = Default::default();
         let data = object.data.as_ref().unwrap_or(&empty);
+        let mut said = known.and_then(|known| known.said.clone());
         let (host, content) = match Record::from_data(data) {
             Ok(Record { publication, .. }) if publication.retired => {
                 (host_of(&publication.domain), Content::Retired)
             }
             Ok(Record { body, publication }) => {
+                said = Said::of(&publication);
                 let host = host_of(&publication.domain);
                 match Served::new(body, &publication.current.id) {
                     Some(served) => (host, Content::Good(served)),
@@ -238,6 +314,7 @@ impl Object {
                 }
             }
             Err(RecordError::BodyChanged { publication, .. }) => {
+                said = Said::of(&publication);
                 let retired = publication.retired;
                 let content = if retired {
                     Content::Retired
@@ -268,6 +345,7 @@ impl Object {
                 .as_ref()
                 .map(|time| time.0),
             host,
+            said: said.filter(|_| !matches!(content, Content::Retired)),
             content,
         })
     }
@@ -291,10 +369,29 @@ impl Served {
             etag: HeaderValue::from_str(&format!("\"{id}\"")).ok()?,
         })
     }
+
+    fn id(&self) -> Option<PolicyId> {
+        let etag = self.etag.to_str().ok()?;
+        etag.trim_matches('"').parse().ok()
+    }
 }
 
 fn host_of(domain: &Domain) -> String {
     domain.policy_host().as_str().to_owned()
+}
+
+/// The domain of a policy host.
+fn domain_of(host: &str) -> &str {
+    host.split_once('.').map_or(host, |(_, domain)| domain)
+}
+
+fn is_zones(object: &ConfigMap) -> bool {
+    let labels = object.metadata.labels.as_ref();
+    labels.is_some_and(|labels| {
+        labels
+            .get(ROLE_LABEL)
+            .is_some_and(|role| role == ZONES_ROLE)
+    })
 }
 
 fn annotated_host(object: &ConfigMap) -> Option<String> {
@@ -377,7 +474,7 @@ mod tests {
     /// The body of [`HOST`] after `steps`; `503` without a good one, `404` when not known.
     fn after(steps: Vec<Step>) -> String {
         let store = Arc::new(Store::default());
-        let mut writer = Writer::new(store.clone());
+        let mut writer = Writer::new(store.clone(), Arc::default());
         for step in steps {
             match step {
                 Apply(object) => writer.apply(&object),
@@ -519,11 +616,119 @@ mod tests {
     #[test]
     fn readers_see_nothing_before_it_is_published() {
         let store = Arc::new(Store::default());
-        let mut writer = Writer::new(store.clone());
+        let mut writer = Writer::new(store.clone(), Arc::default());
         writer.apply(&record("a", 1, "A"));
         assert_eq!(store.counts(), (0, 0));
         writer.publish();
         assert_eq!(store.counts(), (1, 0));
         assert!(store.answer("mta-sts.example.com").is_none());
+    }
+
+    /// A record of example.org below sts.example.net that announces the id of its body, or another.
+    fn announcing(body: &str, id: &str, announced: Option<&str>) -> ConfigMap {
+        let object = record("a", 1, body);
+        let text = &object.data.as_ref().unwrap()[PUBLICATION_KEY];
+        let mut publication: serde_json::Value = serde_json::from_str(text).unwrap();
+        publication["current"]["id"] = id.into();
+        publication["dns"] = json!({"answers": {"zone": "sts.example.net", "ttl": 60}});
+        if let Some(id) = announced {
+            publication["announced"] =
+                json!({"id": id, "ttl": 300, "at": "2026-11-25T00:00:00Z", "previousTtl": 0});
+        }
+        with(object, PUBLICATION_KEY, &publication.to_string())
+    }
+
+    /// What the name servers announce for example.org after `steps`.
+    fn announced_after(steps: Vec<Step>) -> String {
+        let names = Arc::new(Names::default());
+        let mut writer = Writer::new(Arc::default(), names.clone());
+        for step in steps {
+            match step {
+                Apply(object) => writer.apply(&object),
+                Remove(object) => writer.remove(&object),
+                List(names) => writer.retain(&names.iter().map(|n| (*n).to_owned()).collect()),
+            }
+            writer.publish();
+        }
+        match names.said("example.org") {
+            Some(Word::Said(said)) => said.txt.map_or("none".to_owned(), |(id, _)| id.to_string()),
+            Some(Word::Unknown) => "unknown".to_owned(),
+            None => "nothing".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_announced_part_alone_decides_what_the_name_servers_say() {
+        const OLD: &str = "20261125000000aaaaaaaabbbbbb";
+        const NEW: &str = "20261125000001aaaaaaaabbbbbb";
+        let old = || announcing("A", OLD, Some(OLD));
+        let edit = |key, value| with(old(), key, value);
+        let withdrawn = || {
+            let text = &old().data.unwrap()[PUBLICATION_KEY];
+            let mut publication: serde_json::Value = serde_json::from_str(text).unwrap();
+            publication["retiring"] = json!({"since": "2026-11-25T00:00:00Z", "withdrawn": true});
+            with(old(), PUBLICATION_KEY, &publication.to_string())
+        };
+        for (case, steps, expected) in [
+            (
+                "others have its records",
+                vec![Apply(record("a", 1, "A"))],
+                "nothing",
+            ),
+            (
+                "not announced",
+                vec![Apply(announcing("A", OLD, None))],
+                "none",
+            ),
+            ("announced", vec![Apply(old())], OLD),
+            (
+                "a new body alone",
+                vec![Apply(old()), Apply(announcing("B", NEW, Some(OLD)))],
+                OLD,
+            ),
+            (
+                "and its id",
+                vec![Apply(old()), Apply(announcing("B", NEW, Some(NEW)))],
+                NEW,
+            ),
+            (
+                "an id from the future",
+                vec![Apply(old()), Apply(announcing("A", OLD, Some(NEW)))],
+                OLD,
+            ),
+            (
+                "a body that is not the decided one, with its id",
+                vec![
+                    Apply(old()),
+                    Apply(with(announcing("B", NEW, Some(NEW)), BODY_KEY, "edited")),
+                ],
+                OLD,
+            ),
+            (
+                "a bad body from the start",
+                vec![Apply(edit(BODY_KEY, "edited"))],
+                OLD,
+            ),
+            (
+                "a publication that cannot be read",
+                vec![Apply(old()), Apply(edit(PUBLICATION_KEY, "{"))],
+                OLD,
+            ),
+            (
+                "one that never could",
+                vec![Apply(edit(PUBLICATION_KEY, "{"))],
+                "unknown",
+            ),
+            ("withdrawn", vec![Apply(old()), Apply(withdrawn())], "none"),
+            (
+                "retired",
+                vec![Apply(old()), Apply(retired(&old()))],
+                "nothing",
+            ),
+            ("gone", vec![Apply(old()), Remove(old())], OLD),
+            ("not listed", vec![Apply(old()), List(&[])], OLD),
+        ] {
+            assert_eq!(announced_after(steps), expected, "{case}");
+        }
     }
 }

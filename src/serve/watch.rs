@@ -18,6 +18,7 @@ use kube::api::{ListParams, WatchEvent, WatchParams};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::store::Writer;
+use crate::lifecycle::own_zone::ZONES_ROLE;
 use crate::lifecycle::record::{RECORD_ROLE, ROLE_LABEL};
 use crate::limits;
 
@@ -120,7 +121,7 @@ impl Follower {
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
             if params.continue_token.is_none() {
                 self.writer.retain(&listed);
-                self.writer.publish();
+                self.writer.complete();
                 let version = page
                     .metadata
                     .resource_version
@@ -187,7 +188,7 @@ impl Follower {
 const LARGEST_BURST: usize = 256;
 
 fn selector() -> String {
-    format!("{ROLE_LABEL}={RECORD_ROLE}")
+    format!("{ROLE_LABEL} in ({RECORD_ROLE},{ZONES_ROLE})")
 }
 
 async fn within<F: Future>(time: Duration, work: F) -> Result<F::Output, FeedError> {

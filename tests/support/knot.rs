@@ -30,6 +30,11 @@ pub struct Knot {
 impl Knot {
     /// Starts a server with empty zones, which may be written with the key.
     pub fn start(zones: &[&str], key: Key) -> Self {
+        Self::with_records(zones, key, "")
+    }
+
+    /// The same with these lines in each zone.
+    pub fn with_records(zones: &[&str], key: Key, records: &str) -> Self {
         let folder = keeper::folder("knot");
         let address = loopback(free_port());
         let path = folder.path().display();
@@ -47,7 +52,7 @@ impl Knot {
         );
         for zone in zones {
             let text = format!(
-                "{zone}. 300 SOA ns.{zone}. hostmaster.{zone}. 1 3600 900 604800 300\n{zone}. 300 NS ns.{zone}.\nns.{zone}. 300 A {}\n",
+                "{zone}. 300 SOA ns.{zone}. hostmaster.{zone}. 1 3600 900 604800 300\n{zone}. 300 NS ns.{zone}.\nns.{zone}. 300 A {}\n$ORIGIN {zone}.\n$TTL 300\n{records}\n",
                 address.ip()
             );
             fs::write(folder.path().join(format!("{zone}.zone")), text).unwrap();

@@ -168,6 +168,17 @@ topologySpreadConstraints:
   value: {{ .Values.log.format }}
 {{- end -}}
 
+{{/* The key that signs DNS answers, in the pods of the policy server alone. */}}
+{{- define "mta-sts-operator.dnssecVolume" -}}
+- name: dnssec
+  secret:
+    secretName: {{ .Values.dns.dnssec.secretName }}
+    defaultMode: 0440
+    items:
+      - key: dnssec.key
+        path: dnssec.key
+{{- end -}}
+
 {{/* The policy server's container: the same in both modes. */}}
 {{- define "mta-sts-operator.policyServer" -}}
 - name: policy-server
@@ -176,6 +187,12 @@ topologySpreadConstraints:
   args:
     - serve
     - --drain-seconds={{ .Values.policyServer.drainSeconds }}
+    {{- if .Values.dns.enabled }}
+    - --dns-listen={{ .Values.dns.listen }}
+    {{- if .Values.dns.dnssec.secretName }}
+    - --dns-key-file=/etc/mta-sts/dnssec/dnssec.key
+    {{- end }}
+    {{- end }}
     {{- with .Values.policyServer.extraArgs }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
@@ -189,6 +206,15 @@ topologySpreadConstraints:
       containerPort: 8080
     - name: policy-admin
       containerPort: 8081
+    {{- if .Values.dns.enabled }}
+    {{- $port := last (splitList ":" .Values.dns.listen) | int }}
+    - name: dns
+      containerPort: {{ $port }}
+      protocol: UDP
+    - name: dns-tcp
+      containerPort: {{ $port }}
+      protocol: TCP
+    {{- end }}
   # Ready once all records were read. A watch that is lost later does not make it unready.
   readinessProbe:
     httpGet:
@@ -208,6 +234,11 @@ topologySpreadConstraints:
     {{- toYaml .Values.securityContext | nindent 4 }}
   volumeMounts:
     {{- include "mta-sts-operator.mounts" . | nindent 4 }}
+    {{- if and .Values.dns.enabled .Values.dns.dnssec.secretName }}
+    - name: dnssec
+      mountPath: /etc/mta-sts/dnssec
+      readOnly: true
+    {{- end }}
 {{- end -}}
 
 {{/* The operator, in a binding. */}}

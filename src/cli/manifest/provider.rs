@@ -29,6 +29,7 @@ pub(super) const FIELDS: Fields = &[
             "service",
             "webhook",
             "dnsEndpoint",
+            "authoritative",
             "zones",
             "allowedNamespaces",
         ],
@@ -39,6 +40,7 @@ pub(super) const FIELDS: Fields = &[
     ("spec.service", &["name", "config", "credentialsSecretRef"]),
     ("spec.webhook", &["url"]),
     ("spec.dnsEndpoint", &["quoteTxt"]),
+    ("spec.authoritative", &["zone", "nameServers"]),
     ("spec.service.credentialsSecretRef", &["name"]),
     (
         "spec.allowedNamespaces",
@@ -90,6 +92,13 @@ impl Reader {
         if let Some(endpoint) = self.object(spec.get("dnsEndpoint"), "spec.dnsEndpoint") {
             self.flag(Some(endpoint), "spec.dnsEndpoint", "quoteTxt");
             services.push(ServiceFields::DnsEndpoint);
+        }
+        let path = "spec.authoritative";
+        if let Some(own) = self.object(spec.get("authoritative"), path) {
+            services.push(ServiceFields::Authoritative {
+                zone: self.text(own, path, "zone").unwrap_or_default(),
+                name_servers: self.texts(own, path, "nameServers"),
+            });
         }
         services
     }

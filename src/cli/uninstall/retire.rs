@@ -99,6 +99,7 @@ fn what_becomes_of(record: &Publication, policy: &DynamicObject, now: Timestamp)
     let mut record = record.clone();
     record.retiring = Some(Retiring {
         since: now,
+        withdrawn: false,
         policy: deletion_policy(policy),
         clock_asked_at: None,
         over_at: None,

@@ -76,6 +76,24 @@ fn endpoint_addresses(context: &Context) -> BTreeSet<SocketAddr> {
         .collect()
 }
 
+/// Where the same endpoints answer DNS queries, if they do.
+pub(super) fn dns_addresses(context: &Context) -> Vec<SocketAddr> {
+    let slices = context.caches.endpoints.state();
+    let all = slices.iter().flat_map(|slice| slice_dns(slice));
+    all.take(limits::ENDPOINTS).collect()
+}
+
+/// The UDP port of one slice that is named dns.
+fn slice_dns(slice: &EndpointSlice) -> Vec<SocketAddr> {
+    let ports = slice.ports.iter().flatten();
+    let ports: Vec<u16> = ports
+        .filter(|port| port.protocol.as_deref() == Some("UDP"))
+        .filter(|port| port.name.as_deref() == Some("dns"))
+        .filter_map(|port| u16::try_from(port.port?).ok())
+        .collect();
+    on_ports(slice, &ports)
+}
+
 /// The addresses of one slice. `wanted` is the Service's port, by name or number: slices know its
 /// name and the pods' port, not its number, so a number may also stand for the only port there is.
 fn slice_addresses(slice: &EndpointSlice, wanted: &str) -> Vec<SocketAddr> {
@@ -95,6 +113,11 @@ fn slice_addresses(slice: &EndpointSlice, wanted: &str) -> Vec<SocketAddr> {
         })
         .filter_map(|port| u16::try_from(port.port?).ok())
         .collect();
+    on_ports(slice, &ports)
+}
+
+/// What is not on its way out, on each of these ports.
+fn on_ports(slice: &EndpointSlice, ports: &[u16]) -> Vec<SocketAddr> {
     slice
         .endpoints
         .iter()
@@ -116,6 +139,25 @@ fn slice_addresses(slice: &EndpointSlice, wanted: &str) -> Vec<SocketAddr> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn dns_is_asked_on_the_udp_port_of_that_name() {
+        let slice = |ports| -> EndpointSlice {
+            serde_json::from_value(
+                json!({"addressType": "IPv4", "metadata": {}, "ports": ports,
+                "endpoints": [{"addresses": ["10.0.0.1"]},
+                    {"addresses": ["10.0.0.2"], "conditions": {"terminating": true}}]}),
+            )
+            .unwrap()
+        };
+        let http = json!({"name": "http", "port": 8080, "protocol": "TCP"});
+        let dns = json!({"name": "dns", "port": 5353, "protocol": "UDP"});
+        let addresses = slice_dns(&slice(json!([http, dns])));
+        assert_eq!(addresses, ["10.0.0.1:5353".parse().unwrap()]);
+        assert!(slice_dns(&slice(json!([http]))).is_empty());
+        let addresses = slice_addresses(&slice(json!([http, dns])), "8080");
+        assert_eq!(addresses, ["10.0.0.1:8080".parse().unwrap()]);
+    }
 
     #[test]
     fn every_endpoint_that_is_not_on_its_way_out_is_asked() {

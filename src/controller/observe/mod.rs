@@ -12,10 +12,11 @@ pub(super) use self::public::adopted;
 use super::context::Context;
 use super::dns::{self, Access, View};
 use super::error::ProviderError;
+use super::own_dns::{self, Own};
 use crate::clock;
 use crate::lifecycle::observation::{AddressState, Observation, TxtAnswer, TxtServer};
 use crate::lifecycle::txt::TxtSet;
-use crate::lifecycle::{Address, Record};
+use crate::lifecycle::{Address, Publication, Record};
 use crate::limits;
 use crate::probe::dns::{Answer, LookupError, RecordData, RecordType, ServerAnswer, WildcardGuard};
 use crate::protocol::{Domain, HostName};
@@ -30,6 +31,8 @@ pub(super) struct DnsSeen {
     pub(super) servers: Vec<TxtServer>,
     /// Why nobody could be asked: then it is not even known where the TXT record belongs.
     pub(super) unknown: Option<String>,
+    /// Where the domain's names lead, where they are to lead to our own name servers.
+    pub(super) own: Option<Own>,
     /// The live MX hosts.
     pub(super) mx: MxSeen,
 }
@@ -83,39 +86,62 @@ pub(super) async fn dns_seen(
     context: &Context,
     domain: &Domain,
     provider: Option<&Access>,
+    publication: Option<&Publication>,
 ) -> DnsSeen {
     let record_name = domain.sts_record_name();
-    let (servers, mx) = tokio::join!(txt_servers(context, &record_name), mx_seen(context, domain),);
+    let (servers, mx) = tokio::join!(
+        end_of_aliases(context, &record_name, RecordType::Txt),
+        mx_seen(context, domain),
+    );
     let now = clock::now();
     let (txt_name, servers, unknown) = match servers {
         Ok((name, servers)) => (name, servers, None),
         Err(error) => (record_name, Vec::new(), Some(error.to_string())),
     };
+    let (provider, own) = match provider {
+        None => (None, None),
+        Some(chosen) => {
+            let look = Look {
+                domain,
+                txt_name: &txt_name,
+                publication,
+            };
+            match provider_view(context, chosen, &look).await {
+                Ok((view, own)) => (Some(Ok(view)), own),
+                Err(error) => (Some(Err(error)), None),
+            }
+        }
+    };
+    let mut servers = servers;
+    if let Some(own) = own.as_ref().filter(|own| own.txt.is_here())
+        && !servers.is_empty()
+    {
+        servers.extend(each_of_ours(context, &own.txt_name(), RecordType::Txt).await);
+    }
     let servers = servers
         .into_iter()
         .map(|server| txt_server(context, domain, server.server.address, server.result, now))
         .collect();
-    let provider = match provider {
-        None => None,
-        Some(access) => Some(provider_view(context, access, domain, &txt_name).await),
-    };
     DnsSeen {
         provider,
         txt_name,
         servers,
         unknown,
+        own,
         mx,
     }
 }
 
-/// What the authoritative servers say of the TXT record, wherever a CNAME leads (RFC 8461 §8.2).
-async fn txt_servers(
+/// The name that a CNAME leads to in the end (RFC 8461 §8.2), and what its authoritative servers
+/// say of it.
+async fn end_of_aliases(
     context: &Context,
     record_name: &str,
+    record_type: RecordType,
 ) -> Result<(String, Vec<ServerAnswer>), LookupError> {
     let mut name = record_name.to_owned();
     for _ in 0..limits::DNS_CHAIN {
-        let servers = context.dns.ask_all(&name, RecordType::Txt).await?;
+        let servers = context.dns.ask_all(&name, record_type).await?;
         let target = servers
             .iter()
             .filter_map(|server| server.result.as_ref().ok())
@@ -133,19 +159,41 @@ async fn txt_servers(
     })
 }
 
+/// What each of our own name servers says: behind one address of the delegation there may be many.
+pub(super) async fn each_of_ours(
+    context: &Context,
+    name: &str,
+    record_type: RecordType,
+) -> Vec<ServerAnswer> {
+    let servers = endpoints::dns_addresses(context);
+    let zone = name.split_once('.').map_or(name, |(_, zone)| zone);
+    let asked = context.dns.ask_these(&servers, zone, name, record_type);
+    asked.await.unwrap_or_default()
+}
+
+/// What a provider is asked about.
+struct Look<'a> {
+    domain: &'a Domain,
+    txt_name: &'a str,
+    publication: Option<&'a Publication>,
+}
+
 async fn provider_view(
     context: &Context,
     access: &Access,
-    domain: &Domain,
-    txt_name: &str,
-) -> Result<View, ProviderError> {
+    look: &Look<'_>,
+) -> Result<(View, Option<Own>), ProviderError> {
+    if let Some(spec) = &access.spec.authoritative {
+        let view = own_dns::view(context, access, spec, look.domain, look.publication);
+        return view.await.map(|(view, own)| (view, Some(own)));
+    }
     let view = async {
         let opened = dns::open(context, access).await?;
-        opened.view(domain, txt_name).await
+        opened.view(look.domain, look.txt_name).await
     };
     let view = view.await;
     context.metrics.provider_call("read", &view);
-    view
+    view.map(|view| (view, None))
 }
 
 pub(super) fn txt_server(
@@ -246,14 +294,13 @@ pub(super) async fn world(
 /// Whether every authoritative server shows exactly these address records.
 pub(super) async fn addresses_shown(
     context: &Context,
-    domain: &Domain,
+    host: &str,
     wanted: &[Address],
 ) -> Result<bool, LookupError> {
-    let host = domain.policy_host();
     let (a, aaaa, cname) = tokio::try_join!(
-        context.dns.ask_all(host.as_str(), RecordType::A),
-        context.dns.ask_all(host.as_str(), RecordType::Aaaa),
-        context.dns.ask_all(host.as_str(), RecordType::Cname),
+        context.dns.ask_all(host, RecordType::A),
+        context.dns.ask_all(host, RecordType::Aaaa),
+        context.dns.ask_all(host, RecordType::Cname),
     )?;
     let wants = |pick: fn(&Address) -> bool| {
         wanted

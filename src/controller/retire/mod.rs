@@ -19,9 +19,11 @@ use super::context::Context;
 use super::dns::{self, Access, View};
 use super::error::{Error, ErrorClass, ProviderError};
 use super::finalize::restored;
+use super::own_dns;
 use super::records::{Stored, cached_publication};
 use super::span;
 use crate::clock;
+use crate::lifecycle::own_zone::host_name;
 use crate::lifecycle::retirement::{self, Stage};
 use crate::lifecycle::{Publication, Record};
 use crate::limits;
@@ -173,6 +175,14 @@ fn is_awaited(context: &Context, publication: &Publication, since: Timestamp) ->
 /// The provider; `None` where records are set by hand, or have to be.
 fn provider(context: &Context, publication: &Publication) -> Option<Access> {
     let key = publication.dns.provider.clone()?;
+    if let Some(answers) = &publication.dns.answers {
+        // Answered from the record itself, whatever has become of the provider object.
+        return Some(Access {
+            key,
+            spec: own_dns::spec_of(&answers.zone),
+            zones: Vec::new(),
+        });
+    }
     let found = match &key.namespace {
         Some(namespace) => namespaced_spec(&context.caches, namespace, &key.name)
             .map(|spec| (spec.dns, spec.zones)),
@@ -184,11 +194,19 @@ fn provider(context: &Context, publication: &Publication) -> Option<Access> {
         tracing::warn!(domain = %publication.domain, provider = key.name, "the provider of a retiring domain is gone: remove its TXT and address records by hand");
         return None;
     };
-    Some(Access { key, spec, zones })
+    // Not answered: then there is nothing to take away.
+    spec.authoritative
+        .is_none()
+        .then_some(Access { key, spec, zones })
 }
 
 /// What stands in the provider's zone; `None` where records are set by hand, or have to be.
 async fn view(context: &Context, publication: &Publication) -> Option<Result<View, ProviderError>> {
+    if let Some(answers) = &publication.dns.answers {
+        let txt = publication_txt_name(publication);
+        let host = host_name(&publication.domain, &answers.zone);
+        return Some(Ok(View::own(Some(publication), &answers.zone, txt, host)));
+    }
     let access = provider(context, publication)?;
     let domain = &publication.domain;
     let name = publication_txt_name(publication);

@@ -16,8 +16,10 @@ use crate::controller::observe::{self, DnsSeen};
 use crate::controller::records::Stored;
 use crate::controller::steps::note_fresh;
 use crate::dns::Swap;
-use crate::lifecycle::observation::AddressState;
-use crate::lifecycle::publish::{self, Progress, Step};
+use crate::lifecycle::observation::{
+    AddressState, Observation, Public, PublicAnswer, PublicOutcome,
+};
+use crate::lifecycle::publish::{self, NotServed, Progress, Served, Step};
 use crate::lifecycle::{Publication, Record, ledger, retirement};
 use crate::protocol::Domain;
 
@@ -64,6 +66,16 @@ pub(super) async fn step(
     }
     let progress = publish::progress(record, &seen, now);
     note_fresh(context, record, &progress, now);
+    if progress.step == Step::AwaitBody && nobody_gets_a_body(&seen, &progress) {
+        return match is_open(record) {
+            true => {
+                tracing::warn!(%domain, "nobody can fetch the policy of a retiring domain, so its mode none is not waited for");
+                write(context, stored, &publish::close_ledger(record, now)).await?;
+                Ok(Action::requeue(Duration::ZERO))
+            }
+            false => Ok(at(until, now)),
+        };
+    }
     let next = match next(record, &dns, &progress, now) {
         Next::Write(next) => next,
         Next::WriteTxt(view) => return write_txt(context, record, view).await,
@@ -72,6 +84,34 @@ pub(super) async fn step(
     };
     write(context, stored, &next).await?;
     Ok(Action::requeue(Duration::ZERO))
+}
+
+/// Whether a policy other than `none` may still be served.
+fn is_open(record: &Record) -> bool {
+    let publication = &record.publication;
+    ledger::has_open_predecessor(&publication.ledger, &publication.current.id)
+}
+
+/// Whether every policy server has the new body and the public URL gives nobody any: then nobody
+/// gets the old one either, and no sender comes to hold it anew.
+fn nobody_gets_a_body(seen: &Observation, progress: &Progress) -> bool {
+    let servers_lag = matches!(
+        progress.served,
+        Served::No(
+            NotServed::EndpointStale(_)
+                | NotServed::EndpointUnreachable(..)
+                | NotServed::NoEndpoints
+        )
+    );
+    let no_body = match &seen.public {
+        Public::NoAddress => true,
+        Public::Answers(answers) => {
+            let is_body = |it: &PublicAnswer| matches!(it.outcome, PublicOutcome::Body { .. });
+            !answers.iter().any(is_body)
+        }
+        Public::NotLooked | Public::LookupFailed(_) => false,
+    };
+    !servers_lag && no_body
 }
 
 /// What is due.
@@ -93,12 +133,10 @@ fn next<'a>(record: &Record, dns: &'a DnsSeen, progress: &Progress, now: Timesta
             Next::Write(Box::new(next))
         }
         // Nobody can write the new id. Senders find `none` when their copies end.
-        (Step::Announce, None) => {
-            match ledger::has_open_predecessor(&publication.ledger, &publication.current.id) {
-                true => closed(),
-                false => Next::Done,
-            }
-        }
+        (Step::Announce, None) => match is_open(record) {
+            true => closed(),
+            false => Next::Done,
+        },
         (Step::WriteTxt, Some(Ok(view))) => Next::WriteTxt(view),
         (Step::Confirm, _) => Next::Write(Box::new(publish::confirm(record, now))),
         (Step::CloseLedger, _) => closed(),
@@ -117,7 +155,7 @@ fn next<'a>(record: &Record, dns: &'a DnsSeen, progress: &Progress, now: Timesta
 async fn look(context: &Context, publication: &Publication) -> Option<DnsSeen> {
     let domain = &publication.domain;
     let provider = provider(context, publication);
-    let dns = observe::dns_seen(context, domain, provider.as_ref()).await;
+    let dns = observe::dns_seen(context, domain, provider.as_ref(), Some(publication)).await;
     if let Some(why) = &dns.unknown {
         tracing::warn!(%domain, why, "the name servers of a retiring domain cannot be asked");
         return None;

@@ -69,6 +69,13 @@ async fn remove_txt(
         Some(Ok(view)) if shared(&view.txt(&context.installation)) => {
             return note_gone(context, stored, record).await;
         }
+        Some(Ok(view)) if view.own_zone().is_some() => {
+            if let Some(withdrawn) = withdrawn(record) {
+                context.permit()?;
+                context.records.write(Some(stored), &withdrawn).await?;
+                return Ok(Action::requeue(Duration::ZERO));
+            }
+        }
         Some(Ok(view)) if !view.txt(&context.installation).has_none_of_ours() => {
             let ttl = record.publication.announced.as_ref().map_or(0, |a| a.ttl);
             return match view.write_txt(context, None, ttl).await? {
@@ -96,6 +103,14 @@ async fn remove_txt(
     note_gone(context, stored, record).await
 }
 
+/// The record with its announcement taken back; `None` if it was already.
+fn withdrawn(record: &Record) -> Option<Record> {
+    record.publication.announced_in_dns()?;
+    let mut withdrawn = record.clone();
+    withdrawn.publication.retiring.as_mut()?.withdrawn = true;
+    Some(withdrawn)
+}
+
 async fn note_gone(context: &Context, stored: &Stored, record: &Record) -> Result<Action, Error> {
     let mut gone = record.clone();
     if let Some(retiring) = &mut gone.publication.retiring {
@@ -115,9 +130,12 @@ async fn txt_is_gone(context: &Context, record: &Record) -> bool {
     }
     let domain = &publication.domain;
     let name = publication_txt_name(publication);
-    let Ok(servers) = context.dns.ask_all(&name, RecordType::Txt).await else {
+    let Ok(mut servers) = context.dns.ask_all(&name, RecordType::Txt).await else {
         return false;
     };
+    if publication.dns.answers.is_some() {
+        servers.extend(observe::each_of_ours(context, &name, RecordType::Txt).await);
+    }
     let now = clock::now();
     let mut confirmed = 0;
     for server in servers {
@@ -151,6 +169,8 @@ async fn remove_rest(
         gateway::remove(context, domain).await?;
     }
     match view {
+        // It goes with the record.
+        Some(Ok(view)) if view.own_zone().is_some() => {}
         Some(Ok(view)) => {
             let ours = &publication.dns.addresses;
             let present = view.addresses();

@@ -2,6 +2,7 @@
 
 use super::super::findings::uncovered;
 use super::super::observe::MxSeen;
+use super::super::own_dns::written;
 use super::super::report::{Hold, Report};
 use super::find;
 use super::words::{certificate_problem, not_served};
@@ -140,7 +141,17 @@ fn policy_served(report: &Report) -> Verdict {
                         "the {rival} has the policy host as well, and {message}; remove the host from it"
                     ),
                 ),
-                _ => of(ConditionStatus::False, reason, message),
+                _ => {
+                    let to_set = report
+                        .own
+                        .as_ref()
+                        .filter(|own| reason == Reason::HostUnresolved && !own.host.is_here());
+                    let message = match to_set {
+                        Some(own) => format!("{message}: set {}", written(&own.host_record())),
+                        None => message,
+                    };
+                    of(ConditionStatus::False, reason, message)
+                }
             }
         }
     }
@@ -295,6 +306,7 @@ fn held(hold: &Hold, report: &Report) -> Verdict {
         Hold::Provider {
             reason, message, ..
         } => (*reason, message.clone()),
+        Hold::NotLed(message) => (Reason::NotDelegated, message.clone()),
         Hold::Drift(found) => (
             Reason::DriftRepeated,
             format!(
@@ -379,7 +391,8 @@ fn ready(known: Option<&MtaStsPolicyStatus>, report: &Report, verdicts: &[Verdic
     }
     let failing = verdicts.iter().find(|verdict| {
         // An address that waits because the DNS is held is not the cause.
-        let follows = report.hold.is_some() && verdict.reason == Reason::AddressPending.as_str();
+        let holds = report.hold.as_ref().is_some_and(Hold::holds_addresses);
+        let follows = holds && verdict.reason == Reason::AddressPending.as_str();
         let counts = verdict.type_ != ConditionType::MxCovered
             && verdict.type_ != ConditionType::CertificateValid
             && !follows;
@@ -403,8 +416,13 @@ fn ready(known: Option<&MtaStsPolicyStatus>, report: &Report, verdicts: &[Verdic
 /// What keeps the operator from writing to the DNS keeps the address of the policy host back too,
 /// and is what somebody has to know.
 fn cause<'a>(failing: &'a Verdict, report: &Report, verdicts: &'a [Verdict]) -> &'a Verdict {
-    let waits_for_address = failing.type_ == ConditionType::PolicyServed
-        && failing.reason == Reason::AddressPending.as_str();
+    let waited_for = match &report.hold {
+        // The owner of the domain is told of both names at once.
+        Some(Hold::NotLed(_)) => Reason::HostUnresolved,
+        _ => Reason::AddressPending,
+    };
+    let waits_for_address =
+        failing.type_ == ConditionType::PolicyServed && failing.reason == waited_for.as_str();
     let held = verdicts.iter().find(|verdict| {
         verdict.type_ == ConditionType::DnsPublished && verdict.status != ConditionStatus::True
     });
@@ -453,7 +471,7 @@ fn progress(report: &Report, ready: &Verdict) -> Option<Verdict> {
         || match &report.hold {
             Some(Hold::Provider { stalled, .. }) => *stalled,
             Some(Hold::Foreign(_) | Hold::WildcardShadowed(_) | Hold::Drift(_)) => true,
-            None => false,
+            Some(Hold::NotLed(_)) | None => false,
         }
         || ready.reason == Reason::IngressRefused.as_str();
     if stalled {
@@ -464,7 +482,8 @@ fn progress(report: &Report, ready: &Verdict) -> Option<Verdict> {
         });
     }
     // Waiting for a person is neither: for the TXT record, or for the address before it.
-    let by_hand = report.manual && ready.reason == Reason::HostUnresolved.as_str();
+    let by_hand = (report.manual && ready.reason == Reason::HostUnresolved.as_str())
+        || (report.own.is_some() && ready.reason == Reason::NotDelegated.as_str());
     (ready.reason != Reason::ManualActionNeeded.as_str() && !by_hand).then(|| {
         verdict(
             ConditionType::Reconciling,

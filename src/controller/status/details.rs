@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::address::shown_addresses;
+use super::super::own_dns::Led;
 use super::super::report::{Hold, Report};
 use crate::api::{
     CacheStatus, DnsStatus, FindingStatus, MtaStsPolicyStatus, PublishedPolicyStatus, RecordState,
@@ -92,9 +93,34 @@ pub(super) fn finding_status(finding: &Finding) -> FindingStatus {
 }
 
 pub(super) fn records(report: &Report) -> DnsStatus {
-    let mut records = address_records(report);
+    let mut records = leading_records(report);
+    records.extend(address_records(report));
     records.extend(txt_record(report));
     DnsStatus { records }
+}
+
+/// What the owner of the domain sets, so that it leads to our own name servers.
+fn leading_records(report: &Report) -> Vec<RecordStatus> {
+    let Some(own) = &report.own else {
+        return Vec::new();
+    };
+    let of = |led: &Led, (name, type_, value): (String, &str, String)| RecordStatus {
+        name,
+        type_: type_.to_owned(),
+        value,
+        ttl_seconds: i64::from(report.ttl),
+        state: match led.is_here() {
+            true => RecordState::Published,
+            false => RecordState::Manual,
+        },
+        servers: Vec::new(),
+    };
+    // A name that is delegated needs no alias.
+    [(&own.txt, own.txt_record()), (&own.host, own.host_record())]
+        .into_iter()
+        .filter(|(led, _)| **led != Led::Delegated)
+        .map(|(led, record)| of(led, record))
+        .collect()
 }
 
 fn address_records(report: &Report) -> Vec<RecordStatus> {
@@ -115,7 +141,10 @@ fn address_records(report: &Report) -> Vec<RecordStatus> {
             .cloned()
             .collect();
         (!values.is_empty()).then(|| RecordStatus {
-            name: domain.policy_host().to_string(),
+            name: match &report.own {
+                Some(own) => own.host_name(),
+                None => domain.policy_host().to_string(),
+            },
             type_: type_.to_owned(),
             value: shown_addresses(&values).replace("CNAME ", ""),
             ttl_seconds: i64::from(report.ttl),
@@ -145,7 +174,10 @@ fn txt_record(report: &Report) -> Option<RecordStatus> {
         _ => RecordState::Pending,
     };
     Some(RecordStatus {
-        name: report.txt_name.clone()?,
+        name: match &report.own {
+            Some(own) => own.txt_name(),
+            None => report.txt_name.clone()?,
+        },
         type_: "TXT".to_owned(),
         value: StsRecord::render(&announced.id),
         ttl_seconds: i64::from(report.ttl),

@@ -10,8 +10,11 @@ use crate::diagnosis::spec::{ProviderFields, Rfc2136Fields, SecretKeyFields, Ser
 use crate::diagnosis::text::quote;
 use crate::diagnosis::{Code, Finding};
 use crate::dns_services::SERVICES;
-use crate::limits::{PROVIDER_ZONES, SPEC_LIST_COUNT};
+use crate::limits::{OWN_NAME_SERVERS, PROVIDER_ZONES, SPEC_LIST_COUNT};
 use crate::protocol::HostName;
+
+/// Longest zone of the operator's own in characters: names of domains have to fit below it.
+const LONGEST_ZONE: usize = 200;
 
 const ALGORITHMS: [&str; 3] = ["hmac-sha256", "hmac-sha384", "hmac-sha512"];
 
@@ -48,7 +51,7 @@ fn not_one(count: usize) -> Vec<Finding> {
         .filter_map(|service| service.block)
         .collect();
     let remedy = format!(
-        "write exactly one of rfc2136, {}, service, webhook and dnsEndpoint",
+        "write exactly one of rfc2136, {}, service, webhook, dnsEndpoint and authoritative",
         blocks.join(", ")
     );
     vec![finding("spec", message, &remedy)]
@@ -64,8 +67,49 @@ fn service(fields: &ServiceFields<'_>) -> Vec<Finding> {
             let found = text("spec.webhook.url", url, is_plain_url(url), remedy);
             found.into_iter().collect()
         }
+        ServiceFields::Authoritative { zone, name_servers } => authoritative(zone, name_servers),
         ServiceFields::DnsEndpoint => Vec::new(),
     }
+}
+
+fn authoritative(zone: &str, name_servers: &[String]) -> Vec<Finding> {
+    let own = HostName::parse(zone)
+        .ok()
+        .filter(|_| zone.len() <= LONGEST_ZONE);
+    let remedy = "write a zone in lower-case A-labels without a final dot, such as sts.example.net";
+    let mut findings: Vec<Finding> = text("spec.authoritative.zone", zone, own.is_some(), remedy)
+        .into_iter()
+        .collect();
+    let subject = "spec.authoritative.nameServers";
+    if !(1..=OWN_NAME_SERVERS).contains(&name_servers.len()) {
+        let message = format!("{} name servers are written", name_servers.len());
+        let remedy =
+            format!("write from one to {OWN_NAME_SERVERS} names, such as [ns1.example.net]");
+        findings.push(finding(subject, &message, &remedy));
+    }
+    let mut seen = BTreeSet::new();
+    for (index, server) in name_servers.iter().take(OWN_NAME_SERVERS).enumerate() {
+        let read = HostName::parse(server);
+        let within = |name: &HostName| {
+            own.as_ref()
+                .is_some_and(|own| name == own || name.is_below(own))
+        };
+        let (message, remedy) = match &read {
+            Err(_) => (
+                "this is no name of a name server",
+                "write it in lower case without a final dot, such as ns1.example.net",
+            ),
+            Ok(name) if within(name) => (
+                "the name is within the zone, where nobody answers for its address",
+                "write a name outside of the zone, such as ns1.example.net for sts.example.net",
+            ),
+            Ok(_) if !seen.insert(server) => ("the name server stands twice", "write it once"),
+            Ok(_) => continue,
+        };
+        let found = finding(&format!("{subject}[{index}]"), message, remedy);
+        findings.push(found.with_evidence(&quote(server.as_bytes())));
+    }
+    findings
 }
 
 fn rfc2136(fields: &Rfc2136Fields<'_>) -> Vec<Finding> {

@@ -15,7 +15,7 @@ mod settings;
 mod walk;
 mod wildcard;
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use futures::future::join_all;
@@ -134,6 +134,25 @@ impl DnsProbe {
             }
             DnsVerify::Resolver => self.ask_all_resolvers(name, record_type).await,
         }
+    }
+
+    /// What each of these servers says, which are meant to have `zone`, whoever the world is led to.
+    pub async fn ask_these(
+        &self,
+        servers: &[SocketAddr],
+        zone: &str,
+        name: &str,
+        record_type: RecordType,
+    ) -> Result<Vec<ServerAnswer>, LookupError> {
+        let mut answers = Vec::new();
+        for servers in servers.chunks(limits::DNS_SERVERS) {
+            let cut = ZoneCut {
+                zone: zone.to_owned(),
+                servers: NameServer::configured(servers),
+            };
+            answers.extend(self.authorities.ask_all(&cut, name, record_type).await?);
+        }
+        Ok(answers)
     }
 
     async fn ask_all_resolvers(
