@@ -125,7 +125,7 @@ async fn retire_asks_and_shows_when_it_ends_and_goes_on_after_an_interruption() 
     let mut lines = BufReader::new(first.stdout.take().unwrap()).lines();
     let told = async {
         while let Some(line) = lines.next_line().await.unwrap() {
-            if line.contains("its TXT record is gone; the rest follows") {
+            if line.contains("resolvers that remember its TXT record, which is gone; gone about") {
                 return;
             }
         }
