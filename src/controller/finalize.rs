@@ -153,7 +153,7 @@ async fn mark_retiring(
     record.publication.retiring = Some(Retiring {
         since: now,
         withdrawn: false,
-        policy: deletion_policy(object),
+        policy: deletion_policy(context, object).await?,
         clock_asked_at: None,
         over_at: None,
         txt_gone_at: None,
@@ -167,14 +167,25 @@ async fn mark_retiring(
     Ok(())
 }
 
-/// What the object asks for; where it cannot be read, the way that loses no mail.
-fn deletion_policy(object: &GuardedPolicy) -> DeletionPolicy {
-    let spec = object.0.as_ref().ok();
-    match spec.and_then(|policy| policy.spec.deletion_policy) {
+/// What the object asks for, also where the rest of it cannot be read; else the way that loses no
+/// mail.
+async fn deletion_policy(
+    context: &Context,
+    object: &GuardedPolicy,
+) -> Result<DeletionPolicy, Error> {
+    let written = match &object.0 {
+        Ok(policy) => policy.spec.deletion_policy,
+        Err(_) => {
+            let spec = object_status::spec::<MtaStsPolicy>(context, object).await?;
+            let word = spec.and_then(|spec| spec.get("deletionPolicy").cloned());
+            word.and_then(|word| serde_json::from_value(word).ok())
+        }
+    };
+    Ok(match written {
         Some(api::DeletionPolicy::Immediate) => DeletionPolicy::Immediate,
         Some(api::DeletionPolicy::Retain) => DeletionPolicy::Retain,
         Some(api::DeletionPolicy::Graceful) | None => DeletionPolicy::Graceful,
-    }
+    })
 }
 
 /// What a person is told of a deletion.
