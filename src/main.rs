@@ -25,6 +25,8 @@ enum Command {
     Serve(ServeArgs),
     /// Look at domains on the network, and say what is wrong with their MTA-STS
     Check(Box<cli::check::CheckArgs>),
+    /// Write a manifest, or a policy and its record, from the live MX of a domain
+    Generate(cli::generate::GenerateArgs),
     /// Check policies, records and manifests, without the network
     Lint(cli::lint::LintArgs),
     /// Explain the TLS reports that senders of mail have sent
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Controller(args) => daemon(controller::run(*args)),
         Command::Serve(args) => daemon(serve::run(args)),
         Command::Check(args) => cli::check::execute(&args),
+        Command::Generate(args) => cli::generate::execute(&args),
         Command::Lint(args) => cli::lint::execute(&args),
         Command::Report(args) => cli::report::execute(&args),
         Command::Status(args) => cli::status::execute(&args),

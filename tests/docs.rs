@@ -26,6 +26,7 @@ use kube::discovery::pinned_kind;
 use mta_sts_operator::api::condition::Reason;
 use mta_sts_operator::cli::check::CheckArgs;
 use mta_sts_operator::cli::doctor::DoctorArgs;
+use mta_sts_operator::cli::generate::GenerateArgs;
 use mta_sts_operator::cli::lint::LintArgs;
 use mta_sts_operator::cli::report::ReportArgs;
 use mta_sts_operator::cli::retirements::RetirementsArgs;
@@ -232,8 +233,9 @@ fn the_table_of_results_is_the_one_that_reports_are_explained_by() {
 // What is written by hand and compared.
 
 /// Commands that a person types, each with its own help.
-const WITHOUT_SETTINGS: [&str; 8] = [
+const WITHOUT_SETTINGS: [&str; 9] = [
     "check",
+    "generate",
     "lint",
     "report",
     "status",
@@ -552,6 +554,7 @@ fn commands() -> Vec<clap::Command> {
         ControllerArgs::augment_args(clap::Command::new("controller")),
         ServeArgs::augment_args(clap::Command::new("serve")),
         CheckArgs::augment_args(clap::Command::new("check")),
+        GenerateArgs::augment_args(clap::Command::new("generate")),
         LintArgs::augment_args(clap::Command::new("lint")),
         StatusArgs::augment_args(clap::Command::new("status")),
         DoctorArgs::augment_args(clap::Command::new("doctor")),

@@ -3,8 +3,10 @@
 pub mod check;
 pub mod cluster;
 pub mod crds;
+pub mod dns_args;
 pub mod doctor;
 pub mod exit;
+pub mod generate;
 mod lease;
 pub mod lint;
 pub mod log;

@@ -11,21 +11,18 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use futures::StreamExt as _;
-use ipnet::IpNet;
 
 use self::gather::Probes;
 use self::report::{Checked, Verdict};
 use super::cluster;
+use super::dns_args::{DnsArgs, domain};
 use super::exit;
 use super::lint::{self, FailOn};
 use super::output::{OutputArgs, Streams, say};
 use crate::clock;
-use crate::config::DnsVerify;
 use crate::diagnosis::live::judge;
 use crate::limits::{CHECK_DOMAINS, CHECK_LIST_BYTES};
 use crate::probe::connect_to::ConnectTo;
-use crate::probe::dns::{AuthoritativeOverride, DnsProbe, DnsProbeSettings, server_address};
-use crate::probe::target::TargetPolicy;
 use crate::probe::tls::TrustStore;
 use crate::protocol::Domain;
 
@@ -45,17 +42,9 @@ pub struct CheckArgs {
     #[arg(long, value_enum, default_value_t)]
     pub smtp: Smtp,
 
-    /// A resolver to ask, ADDR or ADDR:PORT; default: those of /etc/resolv.conf
-    #[arg(long = "resolver", value_name = "ADDR[:PORT]")]
-    pub resolvers: Vec<String>,
-
-    /// Whom to ask: the resolvers, as senders do, or the authoritative servers of each zone
-    #[arg(long, value_enum, default_value_t = DnsVerify::Resolver, ignore_case = true)]
-    pub dns_verify: DnsVerify,
-
-    /// The authoritative servers of a zone, with --dns-verify authoritative; default: found from the root
-    #[arg(long = "authoritative", value_name = "ZONE=ADDR[:PORT][,…]")]
-    pub authoritative: Vec<String>,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub dns: DnsArgs,
 
     /// Connect to ADDR:PORT instead of HOST:PORT, as curl does
     #[arg(long = "connect-to", value_name = "HOST:PORT:ADDR:PORT")]
@@ -64,10 +53,6 @@ pub struct CheckArgs {
     /// Certificates that are trusted beside the system's, in PEM
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
-
-    /// A private network whose addresses may be dialled
-    #[arg(long = "allow-target", value_name = "CIDR")]
-    pub allow_targets: Vec<IpNet>,
 
     /// Seconds that one answer of a policy host or MX may take
     #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=300))]
@@ -193,60 +178,13 @@ fn domains(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Vec<Domain>, S
     Ok(domains)
 }
 
-/// A domain as people write it: in capitals, with a final dot, an address, a URL, in Unicode.
-fn domain(text: &str) -> Result<Domain, String> {
-    let bare = text.trim();
-    let bare = bare.rsplit_once('@').map_or(bare, |(_, domain)| domain);
-    let bare = bare.split_once("://").map_or(bare, |(_, rest)| rest);
-    let bare = bare.split('/').next().unwrap_or_default();
-    let bare = bare.trim_end_matches('.').to_lowercase();
-    let bare = bare.strip_prefix("mta-sts.").unwrap_or(&bare);
-    Domain::parse(bare).map_err(|error| format!("{text:?} is no mail domain: it {error}"))
-}
-
 fn probes(args: &CheckArgs) -> Result<Probes, String> {
-    let servers = args.resolvers.iter().map(|text| server_address(text));
-    let resolvers = servers.collect::<Result<_, _>>();
-    let zones = args.authoritative.iter().map(|text| text.parse());
-    let authoritative: Result<Vec<AuthoritativeOverride>, _> = zones.collect();
-    let targets = TargetPolicy {
-        allowed: args.allow_targets.clone(),
-    };
-    let dns = DnsProbe::new(DnsProbeSettings {
-        verify: args.dns_verify.into(),
-        resolvers: resolvers.map_err(|error| format!("--resolver: {error}"))?,
-        authoritative: authoritative.map_err(|error| format!("--authoritative: {error}"))?,
-        targets: targets.clone(),
-        ..DnsProbeSettings::default()
-    });
     Ok(Probes {
-        dns: dns.map_err(|error| error.to_string())?,
+        dns: args.dns.probe()?,
         trust: TrustStore::load(args.ca_file.as_deref()).map_err(|error| error.to_string())?,
-        targets,
+        targets: args.dns.targets(),
         connect_to: args.connect_to.clone(),
         smtp: args.smtp,
         time: Duration::from_secs(args.timeout),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_domain_may_be_written_as_people_do() {
-        for text in [
-            "example.org",
-            "Example.ORG.",
-            " example.org ",
-            "postmaster@example.org",
-            "https://example.org/",
-            "https://mta-sts.example.org/.well-known/mta-sts.txt",
-        ] {
-            assert_eq!(domain(text).unwrap().as_str(), "example.org", "{text}");
-        }
-        for text in ["", "localhost", "192.0.2.1", "a b.example", "@"] {
-            assert!(domain(text).is_err(), "{text}");
-        }
-    }
 }
