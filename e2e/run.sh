@@ -154,7 +154,8 @@ quickstart() {
     grep -q 'nothing was changed' "$log" || { cat "$log"; return 1; }
     [ -z "$(kubectl get namespace $system --ignore-not-found -o name)" ]
     YES=1 in_cluster > "$log" 2>&1 || { cat "$log"; return 1; }
-    grep -q "_mta-sts.$domain" "$log" || { cat "$log"; return 1; }
+    # Records are set by hand here, the address first.
+    grep -q "^$host	A	10.99.0.1	Manual" "$log" || { cat "$log"; return 1; }
     [ -z "$(kubectl get crd mtastspolicies.mta-sts.dev --ignore-not-found -o name)" ]
     [ -z "$(kubectl get namespace $system mta-sts-quickstart --ignore-not-found -o name)" ]
 }

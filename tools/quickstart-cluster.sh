@@ -87,11 +87,13 @@ publish() {
 
 # It is Ready; or the records are to be set by hand, and it says which.
 look() {
-    local reason=
+    local reason= try
     phase "Wait until it is published, or until it is said what is missing"
-    for _ in $(seq 60); do
+    for try in $(seq 60); do
         reason=$(kubectl get mtasts quickstart -n $mail -o 'jsonpath={.status.conditions[?(@.type=="Ready")].reason}')
         case $reason in Published | ManualActionNeeded) break ;; esac
+        # A provider would have written the address by now.
+        [ "$reason" != HostUnresolved ] || [ "$try" -lt 10 ] || break
         sleep 2
     done
     show kubectl get mtasts -n $mail
@@ -100,6 +102,7 @@ look() {
     case $reason in
         Published) say "$DOMAIN is published: senders that look it up from now on report what they see" ;;
         ManualActionNeeded) say "no DNS provider is set: the records above are to be set by hand, in this order; then it gets Ready by itself" ;;
+        HostUnresolved) say "the policy host has no address: set the record above by hand, where no DNS provider does it; then it goes on by itself, and says the TXT record last" ;;
         *) say "it is not published yet: the first condition above that is not True says why, and what to do" ;;
     esac
 }
