@@ -3,7 +3,10 @@
 pub mod connect_to;
 pub mod endpoint;
 mod fetch;
+pub mod mx;
 pub mod policy_host;
+pub mod reach;
+mod seen;
 pub mod smtp;
 pub mod tls;
 
