@@ -14,11 +14,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client, Config};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::dns::limit::Limiter;
 use self::dns::listener::{Counts, Sockets};
 use self::dns::names::Names;
 use self::dns::sign::{KeyError, Signer};
@@ -43,6 +45,15 @@ pub struct ServeArgs {
     /// Sign the answers to DNS queries with this key: a file with an ECDSA P-256 key in PKCS #8
     #[arg(long, env = "MTA_STS_DNS_KEY_FILE", requires = "dns_listen")]
     pub dns_key_file: Option<PathBuf>,
+    /// Networks from which DNS queries are answered however many come, such as 192.0.2.0/24: large
+    /// resolvers, monitoring, nodes that hide the addresses of clients
+    #[arg(
+        long,
+        env = "MTA_STS_DNS_UNLIMITED",
+        value_delimiter = ',',
+        requires = "dns_listen"
+    )]
+    pub dns_unlimited: Vec<IpNet>,
     /// Where /healthz, /readyz and /metrics are served
     #[arg(long, env = "MTA_STS_ADMIN_LISTEN", default_value = "0.0.0.0:8081")]
     pub admin_listen: SocketAddr,
@@ -103,6 +114,7 @@ pub async fn run(args: ServeArgs) -> Result<(), ServeError> {
     };
     let server = Server {
         dns_signer,
+        dns_limiter: Arc::new(Limiter::sparing(&args.dns_unlimited)),
         records: Api::namespaced(client, &namespace),
         listener: bind(args.listen).await?,
         dns: bind_dns(args.dns_listen).await?,
@@ -155,6 +167,8 @@ pub struct Server {
     pub dns: Option<Sockets>,
     /// What signs the answers, if they are signed.
     pub dns_signer: Option<Arc<Signer>>,
+    /// How often they are given to whom.
+    pub dns_limiter: Arc<Limiter>,
     /// Where [`admin`] is served.
     pub admin: TcpListener,
     /// Bounds of the policy listener.
@@ -179,7 +193,7 @@ impl Server {
                 names: names.clone(),
                 counts: Counts::default(),
                 signer: self.dns_signer,
-                limiter: Arc::default(),
+                limiter: self.dns_limiter,
             };
             (server, sockets)
         });

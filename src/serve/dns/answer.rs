@@ -33,7 +33,7 @@ pub enum Way {
 }
 
 /// An answer, ready to go out.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Reply {
     /// Its octets.
     pub octets: Vec<u8>,
@@ -42,8 +42,15 @@ pub struct Reply {
     /// What it is about, for counting equal ones; `None` for an error, and for a name that does not
     /// exist.
     pub about: Option<Name>,
-    /// The same without records and with the TC bit: so it asks to come again by TCP.
-    pub cut: Vec<u8>,
+    response: Message,
+}
+
+impl Reply {
+    /// The same without records and with the TC bit: so it asks to come again by TCP. It is encoded
+    /// only where it is needed, since most answers go out whole.
+    pub fn cut(&self) -> Option<Vec<u8>> {
+        self.response.truncate().to_vec().ok()
+    }
 }
 
 /// Answers a message; `None` for what deserves no answer: no DNS message at all, or an answer,
@@ -295,16 +302,18 @@ fn soa(found: &Found, ttl: u32) -> Record {
 
 /// Encodes an answer, cut off where it has no room.
 fn reply(response: Message, about: Option<Name>, room: u16) -> Option<Reply> {
-    let code = response.metadata.response_code;
-    let cut = response.truncate().to_vec().ok()?;
     let octets = response.to_vec().ok()?;
     let fits = octets.len() <= usize::from(room);
-    Some(Reply {
-        octets: if fits { octets } else { cut.clone() },
-        code,
+    let mut reply = Reply {
+        octets,
+        code: response.metadata.response_code,
         about,
-        cut,
-    })
+        response,
+    };
+    if !fits {
+        reply.octets = reply.cut()?;
+    }
+    Some(reply)
 }
 
 #[cfg(test)]
@@ -609,7 +618,10 @@ mod tests {
             let message = Message::from_vec(&reply.octets).unwrap();
             assert_eq!(message.metadata.truncation, !whole, "{case}");
             assert_eq!(message.answers.len(), if whole { 60 } else { 0 }, "{case}");
-            assert!(reply.cut.len() <= request.to_vec().unwrap().len(), "{case}");
+            assert!(
+                reply.cut().unwrap().len() <= request.to_vec().unwrap().len(),
+                "{case}"
+            );
         }
     }
 

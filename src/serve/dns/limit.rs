@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hickory_proto::rr::Name;
+use ipnet::IpNet;
 
 use crate::limits;
 
@@ -29,6 +30,7 @@ pub struct Limiter {
     slots: Box<[Mutex<Slot>]>,
     hasher: RandomState,
     begin: Instant,
+    unlimited: Box<[IpNet]>,
 }
 
 /// One bucket: it holds the answers of one second.
@@ -44,16 +46,22 @@ struct Slot {
 
 impl Default for Limiter {
     fn default() -> Self {
+        Self::sparing(&[])
+    }
+}
+
+impl Limiter {
+    /// One that holds nothing back from these networks.
+    pub fn sparing(unlimited: &[IpNet]) -> Self {
         let slots = (0..limits::DNS_RATE_SLOTS).map(|_| Mutex::default());
         Self {
             slots: slots.collect(),
             hasher: RandomState::new(),
             begin: Instant::now(),
+            unlimited: unlimited.into(),
         }
     }
-}
 
-impl Limiter {
     /// Judges an answer to `client` about a name, or one that it does not exist, or an error.
     pub fn judge(&self, client: IpAddr, about: Option<&Name>) -> Verdict {
         // Every bucket is full at the start.
@@ -61,6 +69,9 @@ impl Limiter {
     }
 
     fn judge_at(&self, client: IpAddr, about: Option<&Name>, now: Duration) -> Verdict {
+        if self.spares(client) {
+            return Verdict::Send;
+        }
         let network = network(client);
         let equal = match about {
             // Names are equal whatever their capitals.
@@ -81,6 +92,13 @@ impl Limiter {
             Verdict::Send => self.take(all, now),
             held => held,
         }
+    }
+
+    fn spares(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        self.unlimited
+            .iter()
+            .any(|network| network.contains(&client))
     }
 
     fn take(&self, (key, rate): (u64, u32), now: Duration) -> Verdict {
@@ -190,6 +208,17 @@ mod tests {
             9,
             "the next /56"
         );
+    }
+
+    #[test]
+    fn a_network_may_be_spared() {
+        let limiter = Limiter::sparing(&["192.0.2.0/25".parse().unwrap()]);
+        let name = "_mta-sts.example.org.";
+        assert_eq!(sent(&limiter, "192.0.2.1", name, 5000, 5000), 5000);
+        assert_eq!(sent(&limiter, "::ffff:192.0.2.1", "", 5000, 5000), 5000);
+        // Nor does it use up what its neighbours may have.
+        let beside = sent(&limiter, "192.0.2.200", name, 5000, 5000);
+        assert_eq!(beside, limits::DNS_EQUAL_ANSWERS);
     }
 
     #[test]

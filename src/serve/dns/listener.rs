@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::answer::{Reply, Way, answer};
+use super::answer::{Way, answer};
 use super::limit::{Limiter, Verdict};
 use super::names::Names;
 use super::sign::Signer;
@@ -139,31 +139,26 @@ impl Server {
         if client.port() == 0 {
             return None;
         }
-        let Reply {
-            octets,
-            code,
-            about,
-            cut,
-        } = answer(&self.names, self.signer.as_deref(), octets, way)?;
+        let reply = answer(&self.names, self.signer.as_deref(), octets, way)?;
         let transport = match way {
             Way::Udp => "udp",
             Way::Tcp => "tcp",
         };
         let verdict = match way {
-            Way::Udp => self.limiter.judge(client.ip(), about.as_ref()),
+            Way::Udp => self.limiter.judge(client.ip(), reply.about.as_ref()),
             Way::Tcp => Verdict::Send,
         };
         let limited = |action| self.counts.limited.get_or_create(&Limited { action }).inc();
         match verdict {
             Verdict::Send => {
-                let code = label(code);
+                let code = label(reply.code);
                 let labels = Answered { transport, code };
                 self.counts.answers.get_or_create(&labels).inc();
-                Some(octets)
+                Some(reply.octets)
             }
             Verdict::Slip => {
                 limited("cut");
-                Some(cut)
+                reply.cut()
             }
             Verdict::Drop => {
                 limited("dropped");
