@@ -11,6 +11,7 @@
     clippy::disallowed_methods
 )]
 
+mod measure;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -28,6 +29,7 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, Patch};
+use measure::{machine, median, peak_mebibytes, processor_seconds};
 use mta_sts_operator::lifecycle::record::{
     BODY_KEY, DOMAIN_ANNOTATION, PUBLICATION_KEY, RECORD_ROLE, ROLE_LABEL,
 };
@@ -57,6 +59,7 @@ fn main() {
 }
 
 async fn compare() {
+    machine();
     let folder = keeper::folder("bench");
     println!("starting an API server with the records of {DOMAINS} domains");
     let api = ApiServer::start().await;
@@ -69,9 +72,9 @@ async fn compare() {
     let mut seconds = [Vec::new(), Vec::new()];
     for round in 1..=ROUNDS {
         for (server, seconds) in servers.iter().zip(&mut seconds) {
-            let before = server.processor_seconds();
+            let before = processor_seconds(&server.process);
             load(server.address).await;
-            seconds.push(server.processor_seconds() - before);
+            seconds.push(processor_seconds(&server.process) - before);
         }
         println!("round {round} of {ROUNDS}: {REQUESTS} requests to each server");
     }
@@ -80,7 +83,7 @@ async fn compare() {
 
 fn report(servers: &[Server; 2], seconds: [Vec<f64>; 2]) {
     let rates = seconds.map(|seconds| REQUESTS as f64 / median(seconds));
-    let memory = [&servers[0], &servers[1]].map(Server::peak_mebibytes);
+    let memory = [&servers[0], &servers[1]].map(|server| peak_mebibytes(&server.process));
     println!(
         "\n{:24}{:>26}{:>16}",
         "", "requests per CPU second", "peak memory"
@@ -95,11 +98,6 @@ fn report(servers: &[Server; 2], seconds: [Vec<f64>; 2]) {
         ratio(rates),
         ratio(memory)
     );
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 // --- what is served ---
@@ -232,39 +230,6 @@ impl Server {
             address,
         }
     }
-
-    /// The process, and its workers where it has some.
-    fn pids(&self) -> Vec<String> {
-        let pid = self.process.pid().to_string();
-        let children = read(&format!("/proc/{pid}/task/{pid}/children"));
-        let children = children.split_whitespace().map(str::to_owned);
-        children.chain([pid.clone()]).collect()
-    }
-
-    fn processor_seconds(&self) -> f64 {
-        // Linux counts in hundredths of a second whatever the machine (USER_HZ).
-        let ticks = |pid: &String| -> f64 {
-            let stat = read(&format!("/proc/{pid}/stat"));
-            let after_name = stat.rsplit_once(')').unwrap().1;
-            let fields: Vec<&str> = after_name.split_whitespace().collect();
-            fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()
-        };
-        self.pids().iter().map(ticks).sum::<f64>() / 100.0
-    }
-
-    fn peak_mebibytes(&self) -> f64 {
-        let kibibytes = |pid: &String| -> f64 {
-            let status = read(&format!("/proc/{pid}/status"));
-            let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-            let number = line.unwrap().split_whitespace().nth(1).unwrap();
-            number.parse().unwrap()
-        };
-        self.pids().iter().map(kibibytes).sum::<f64>() / 1024.0
-    }
-}
-
-fn read(path: &str) -> String {
-    fs::read_to_string(path).unwrap_or_else(|why| panic!("{path}: {why}"))
 }
 
 // --- the load ---

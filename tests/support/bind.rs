@@ -131,6 +131,11 @@ impl Bind {
         self.address
     }
 
+    /// Its process, while it runs.
+    pub fn process(&self) -> &Process {
+        self.process.as_ref().expect("it runs")
+    }
+
     /// What the server wrote.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()

@@ -2,6 +2,7 @@
 //! 127.0.0.1:8888, so that it needs a [network of the test's own](super::netns); and as the one that
 //! carries out DNSEndpoints.
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -44,6 +45,12 @@ impl ExternalDns {
     /// Starts one that carries out DNSEndpoints each second, with further flags: its provider,
     /// which types it writes, and what becomes of records that no object names.
     pub fn carry_out(kubeconfig: &Path, flags: &[&str]) -> Self {
+        let each_second = ["--interval=1s", "--min-event-sync-interval=1s"];
+        Self::carry_out_as(kubeconfig, &[&each_second, flags].concat())
+    }
+
+    /// The same as often as it does by itself, or as the flags say.
+    pub fn carry_out_as(kubeconfig: &Path, flags: &[&str]) -> Self {
         let folder = keeper::folder("external-dns");
         let port = free_port();
         let mut command = Command::new(Self::build());
@@ -51,7 +58,6 @@ impl ExternalDns {
             .arg(format!("--kubeconfig={}", kubeconfig.display()))
             .arg(format!("--metrics-address=127.0.0.1:{port}"))
             .args(["--source=crd", "--registry=noop"])
-            .args(["--interval=1s", "--min-event-sync-interval=1s"])
             .args(flags);
         let log = folder.path().join("external-dns.log");
         let process = Process::start("external-dns", &mut command, &log);
@@ -61,14 +67,24 @@ impl ExternalDns {
         }
     }
 
+    /// Its process.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
     /// What it logged.
     pub fn log(&self) -> String {
         self.process.log()
     }
 
-    /// Starts it with these zones.
+    /// Starts it with these zones. Only in a network of the test's own.
     pub fn start(zones: &[&str]) -> Self {
         assert!(netns::inside());
+        Self::start_here(zones)
+    }
+
+    /// The same where nobody else has its port.
+    pub fn start_here(zones: &[&str]) -> Self {
         let folder = keeper::folder("external-dns");
         let mut command = Command::new(Self::build());
         command.args(["--webhook-server", "--source=fake", "--provider=inmemory"]);
@@ -112,17 +128,26 @@ impl ExternalDns {
 
     /// What it lists at a name: target and TTL.
     pub fn records(&self, name: &str, kind: &str) -> Vec<(String, u32)> {
+        self.all(kind).remove(name).unwrap_or_default()
+    }
+
+    /// All that it lists of a type, by name.
+    pub fn all(&self, kind: &str) -> HashMap<String, Vec<(String, u32)>> {
         let answer = ask("GET", "/records", "");
         let (_, body) = answer.split_once("\r\n\r\n").unwrap();
         let listed: Vec<Value> = serde_json::from_str(body).unwrap();
-        let at = |endpoint: &&Value| endpoint["dnsName"] == name && endpoint["recordType"] == kind;
-        let Some(endpoint) = listed.iter().find(at) else {
-            return Vec::new();
-        };
-        let ttl = u32::try_from(endpoint["recordTTL"].as_u64().unwrap_or_default()).unwrap();
-        let targets = endpoint["targets"].as_array().unwrap().iter();
-        targets
-            .map(|target| (target.as_str().unwrap().to_owned(), ttl))
+        let of_kind = listed.iter().filter(|e| e["recordType"] == kind);
+        of_kind
+            .map(|endpoint| {
+                let ttl = endpoint["recordTTL"].as_u64().unwrap_or_default();
+                let target = |target: &Value| {
+                    let text = target.as_str().unwrap().to_owned();
+                    (text, u32::try_from(ttl).unwrap())
+                };
+                let targets = endpoint["targets"].as_array().unwrap();
+                let name = endpoint["dnsName"].as_str().unwrap().to_owned();
+                (name, targets.iter().map(target).collect())
+            })
             .collect()
     }
 }

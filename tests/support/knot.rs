@@ -23,7 +23,7 @@ use tempfile::TempDir;
 pub struct Knot {
     address: SocketAddr,
     // Before its folder, so that it is dead when that is removed.
-    _process: Process,
+    process: Process,
     _folder: TempDir,
 }
 
@@ -82,9 +82,14 @@ impl Knot {
         }
         Self {
             address,
-            _process: process,
+            process,
             _folder: folder,
         }
+    }
+
+    /// Its process.
+    pub fn process(&self) -> &Process {
+        &self.process
     }
 
     /// Where it answers and takes updates.
