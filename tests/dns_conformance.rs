@@ -26,7 +26,7 @@ use mta_sts_operator::dns::{
 };
 use mta_sts_operator::dns_services;
 use support::bind::{Bind, Key, Zone};
-use support::cloud::{Cloud, Fault, TOKEN};
+use support::cloud::{Cloud, Fault, KEY_ID, TOKEN};
 use support::external_dns::ExternalDns;
 use support::knot::Knot;
 use support::moto::Moto;
@@ -764,7 +764,7 @@ fn in_the_cloud(cloud: &Cloud, service_name: &'static str, smallest_ttl: u32) ->
     let is_plain = service_name == "digitalocean";
     Subject {
         name: service_name,
-        provider: service(service_name, &[], &[("apiToken", TOKEN)]),
+        provider: service(service_name, &[], credentials(service_name)),
         atomic: false,
         smallest_ttl,
         foreign: Box::new(move |name, contents| {
@@ -792,7 +792,19 @@ fn in_the_cloud(cloud: &Cloud, service_name: &'static str, smallest_ttl: u32) ->
     }
 }
 
-const SERVICES: [(&str, u32); 3] = [("cloudflare", 60), ("digitalocean", 30), ("desec", 3600)];
+fn credentials(service_name: &str) -> &'static [(&'static str, &'static str)] {
+    match service_name {
+        "route53" => &[("accessKeyId", KEY_ID), ("secretAccessKey", TOKEN)],
+        _ => &[("apiToken", TOKEN)],
+    }
+}
+
+const SERVICES: [(&str, u32); 4] = [
+    ("cloudflare", 60),
+    ("digitalocean", 30),
+    ("desec", 3600),
+    ("route53", 0),
+];
 
 #[tokio::test]
 async fn services_of_the_cloud_conform() {
@@ -976,4 +988,51 @@ async fn records_on_a_later_page_are_found() {
         .read(ZONE, &name, RecordType::Txt, DEADLINE)
         .await;
     assert_eq!(read.unwrap_err().label(), "service_too_many");
+}
+
+#[tokio::test]
+async fn a_hosted_zone_on_a_later_page_is_found() {
+    if !netns::inside() {
+        return netns::run("a_hosted_zone_on_a_later_page_is_found", &[]).await;
+    }
+    // The list is ordered by the labels from the right: these come first.
+    let others: Vec<String> = (0..150).map(|n| format!("zone{n}.example.net")).collect();
+    let mut zones: Vec<&str> = others.iter().map(String::as_str).collect();
+    zones.push(ZONE);
+    let cloud = Cloud::start(&zones).await;
+    let subject = in_the_cloud(&cloud, "route53", 0);
+    let name = name("pages");
+    subject.put(&name, None, text(300, "v=STSv1; id=1;")).await;
+    let log = cloud.store().log.clone();
+    assert_eq!(subject.shows(&name), set(&["v=STSv1; id=1;"]));
+    let paged = |line: &&String| line.contains("hostedzonesbyname") && line.contains("dnsname=");
+    assert!(log.iter().any(|line| paged(&line)), "{log:?}");
+}
+
+#[tokio::test]
+async fn amazon_asks_for_patience_as_for_a_bad_request() {
+    if !netns::inside() {
+        return netns::run("amazon_asks_for_patience_as_for_a_bad_request", &[]).await;
+    }
+    let cloud = Cloud::start(&[ZONE]).await;
+    for code in ["Throttling", "PriorRequestNotComplete"] {
+        cloud.empty();
+        let subject = in_the_cloud(&cloud, "route53", 0);
+        let body = format!(
+            "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code></Error></ErrorResponse>"
+        );
+        let busy = Fault::Answer(400, Vec::new(), body);
+        let name = name("busy");
+        // Once: nobody notices.
+        cloud.store().faults([busy.clone()]);
+        subject.put(&name, None, text(300, "v=STSv1; id=1;")).await;
+        cloud.store().faults(std::iter::repeat_n(busy, 20));
+        let read = subject
+            .provider
+            .read(ZONE, &name, RecordType::Txt, DEADLINE)
+            .await;
+        let error = read.unwrap_err();
+        assert_eq!(error.label(), "service_busy", "{code}: {error}");
+        assert_eq!(error.class(), DnsErrorClass::Retry, "{code}: {error}");
+    }
 }

@@ -406,3 +406,131 @@ fn sleeper(folder: &Path) -> Process {
     let mut command = Command::new("sleep");
     Process::start("sleep", command.arg("600"), &folder.join("sleep.log"))
 }
+
+/// The double of Route 53 is as strict as Amazon's published rules.
+#[test]
+fn a_batch_of_route_53_is_made_as_a_whole_or_not_at_all() {
+    use support::cloud::{Store, route53_change};
+    let set = |name: &str, kind: &str, ttl: u32, values: &[&str]| {
+        let values: String = values
+            .iter()
+            .map(|v| format!("<ResourceRecord><Value>{v}</Value></ResourceRecord>"))
+            .collect();
+        format!(
+            "<Name>{name}</Name><Type>{kind}</Type><TTL>{ttl}</TTL><ResourceRecords>{values}</ResourceRecords>"
+        )
+    };
+    let txt = |ttl, values: &[&str]| set("a.example.test.", "TXT", ttl, values);
+    let (one, two) = (txt(300, &["&quot;one&quot;"]), txt(300, &["\"two\""]));
+    let good = set("b.example.test.", "A", 60, &["192.0.2.1"]);
+    let long = format!("\"{}\"", "x".repeat(256));
+    let longer = "\"x\" ".repeat(1001);
+    let alias = set("a.example.test.", "CNAME", 60, &["b.example.test."]);
+    let octal = txt(300, &["\"gr\\374n\""]);
+    let many: Vec<String> = (0..501).map(|n| format!("\"{n}\"")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    type Batch<'a> = &'a [(&'a str, &'a str)];
+    let cases: [(&str, Batch<'_>, Option<&str>); 20] = [
+        (
+            "a set that is there",
+            &[("CREATE", &two)],
+            Some("already exists"),
+        ),
+        (
+            "and one beside it",
+            &[("CREATE", &good), ("CREATE", &two)],
+            Some("already exists"),
+        ),
+        ("UPSERT takes it", &[("UPSERT", &two)], None),
+        ("other values", &[("DELETE", &two)], Some("do not match")),
+        (
+            "another TTL",
+            &[("DELETE", &txt(60, &["\"one\""]))],
+            Some("do not match"),
+        ),
+        (
+            "not all values",
+            &[("DELETE", &txt(300, &["\"one\"", "\"two\""]))],
+            Some("do not match"),
+        ),
+        ("the same", &[("DELETE", &one)], None),
+        (
+            "one for another",
+            &[("DELETE", &one), ("CREATE", &two)],
+            None,
+        ),
+        (
+            "nothing to delete",
+            &[("DELETE", &good)],
+            Some("was not found"),
+        ),
+        (
+            "without quotes",
+            &[("UPSERT", &txt(300, &["one"]))],
+            Some("quotation marks"),
+        ),
+        (
+            "a long string",
+            &[("UPSERT", &txt(300, &[&long]))],
+            Some("TooLong"),
+        ),
+        (
+            "a long value",
+            &[("UPSERT", &txt(300, &[&longer]))],
+            Some("4000"),
+        ),
+        (
+            "no ASCII",
+            &[("UPSERT", &txt(300, &["\"grün\""]))],
+            Some("InvalidCharacterString"),
+        ),
+        ("the same in octal", &[("UPSERT", &octal)], None),
+        (
+            "an alias beside",
+            &[("CREATE", &alias)],
+            Some("conflicting"),
+        ),
+        (
+            "an alias instead",
+            &[("DELETE", &one), ("CREATE", &alias)],
+            None,
+        ),
+        (
+            "elsewhere",
+            &[("CREATE", &set("example.net.", "A", 60, &["192.0.2.1"]))],
+            Some("not permitted"),
+        ),
+        (
+            "no address",
+            &[("CREATE", &set("b.example.test.", "A", 60, &["b"]))],
+            Some("IPv4"),
+        ),
+        (
+            "too many, since each counts twice",
+            &[("UPSERT", &txt(300, &many))],
+            Some("1000"),
+        ),
+        (
+            "a word of its own",
+            &[("REPLACE", &one)],
+            Some("Invalid action"),
+        ),
+    ];
+    for (case, changes, refusal) in cases {
+        let mut store = Store::new(vec!["example.test".to_owned()]);
+        store.put("example.test", "a.example.test", "TXT", "\"one\"", 300);
+        let (status, body) = route53_change(&mut store, "example.test", changes);
+        let unchanged = store
+            .at("a.example.test", "TXT")
+            .contains(&("\"one\"".to_owned(), 300))
+            && store.at("b.example.test", "A").is_empty();
+        match refusal {
+            None => assert!(status == 200 && !unchanged, "{case}: {body}"),
+            Some(words) => {
+                assert!(status == 400 && unchanged, "{case}: {status} {body}");
+                assert!(body.contains("<InvalidChangeBatch"), "{case}: {body}");
+                assert!(body.contains(words), "{case}: {body}");
+            }
+        }
+    }
+}

@@ -7,36 +7,57 @@ use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::{A, SOA, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::net::UdpSocket;
+use tokio::task::JoinHandle;
 
 use crate::support::ports::{free_port, loopback};
 
 /// What the service lists at a name of a type: contents and TTLs. TXT are in quotes.
 pub type Listed = Box<dyn Fn(&str, &str) -> Vec<(String, u32)> + Send + Sync>;
 
-/// Answers for `zone` until this process ends; gives the address.
-pub async fn mirror(zone: &str, listed: Listed) -> SocketAddr {
-    let address = loopback(free_port());
-    let socket = Arc::new(UdpSocket::bind(address).await.unwrap());
-    let (zone, listed) = (
-        Name::from_ascii(format!("{zone}.")).unwrap(),
-        Arc::new(listed),
-    );
-    tokio::spawn(async move {
-        let mut buffer = vec![0; 4096];
-        while let Ok((length, client)) = socket.recv_from(&mut buffer).await {
-            let Ok(query) = Message::from_vec(&buffer[..length]) else {
-                continue;
-            };
-            let (zone, listed, socket) = (zone.clone(), listed.clone(), socket.clone());
-            tokio::spawn(async move {
-                // The service is asked by a blocking call.
-                let answer = tokio::task::spawn_blocking(move || answer(&query, &zone, &listed));
-                let octets = answer.await.unwrap().to_vec().unwrap();
-                let _ = socket.send_to(&octets, client).await;
-            });
-        }
-    });
-    address
+/// A name server that is one only in name.
+pub struct Mirror {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Mirror {
+    /// Answers for `zone` until it is dropped.
+    pub async fn of(zone: &str, listed: Listed) -> Self {
+        let address = loopback(free_port());
+        let socket = Arc::new(UdpSocket::bind(address).await.unwrap());
+        let (zone, listed) = (
+            Name::from_ascii(format!("{zone}.")).unwrap(),
+            Arc::new(listed),
+        );
+        let task = tokio::spawn(async move {
+            let mut buffer = vec![0; 4096];
+            while let Ok((length, client)) = socket.recv_from(&mut buffer).await {
+                let Ok(query) = Message::from_vec(&buffer[..length]) else {
+                    continue;
+                };
+                let (zone, listed, socket) = (zone.clone(), listed.clone(), socket.clone());
+                tokio::spawn(async move {
+                    // The service is asked by a blocking call.
+                    let answer =
+                        tokio::task::spawn_blocking(move || answer(&query, &zone, &listed));
+                    let octets = answer.await.unwrap().to_vec().unwrap();
+                    let _ = socket.send_to(&octets, client).await;
+                });
+            }
+        });
+        Self { address, task }
+    }
+
+    /// Where it answers.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Mirror {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 fn answer(query: &Message, zone: &Name, listed: &Listed) -> Message {

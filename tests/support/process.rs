@@ -49,8 +49,10 @@ impl Process {
 
     /// Starts our own binary, `mta-sts ARGS…`, logging to `folder/NAME.log`; `kubeconfig` is the
     /// only cluster it can see. Arguments like `MTA_STS_LOG=debug` go into its environment.
+    /// `TEST_BINARY` in our own is another build of it, for benches.
     pub fn mta_sts(name: &str, folder: &Path, kubeconfig: Option<&Path>, args: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mta-sts"));
+        let built = env!("CARGO_BIN_EXE_mta-sts").into();
+        let mut command = Command::new(std::env::var_os("TEST_BINARY").unwrap_or(built));
         let variable = |arg: &&&str| arg.starts_with("MTA_STS_") || arg.starts_with("LD_PRELOAD=");
         command
             .args(args.iter().filter(|arg| !variable(arg)))

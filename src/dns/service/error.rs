@@ -100,7 +100,7 @@ impl Redaction {
                 said,
             },
             Some(404) => DnsError::ServiceNotFound { service, zone },
-            Some(429) => DnsError::ServiceBusy {
+            code if code == Some(429) || is_throttled(code, text) => DnsError::ServiceBusy {
                 service,
                 seconds: limits::SERVICE_REST.as_secs(),
             },
@@ -127,6 +127,12 @@ fn status(text: &str) -> Option<u16> {
         .filter(|word| word.len() == 3)
         .filter_map(|word| word.parse().ok())
         .find(|code| (300..600).contains(code))
+}
+
+/// Amazon asks for patience with the status of a bad request, and the code in the body.
+fn is_throttled(status: Option<u16>, text: &str) -> bool {
+    let codes = ["<Code>Throttling", "<Code>PriorRequestNotComplete"];
+    status == Some(400) && codes.iter().any(|code| text.contains(code))
 }
 
 /// How the crate says that a list of zones has none for a name.
@@ -175,7 +181,7 @@ mod tests {
 
     #[test]
     fn what_a_failure_means() {
-        let cases: [(&str, Error, &str); 12] = [
+        let cases: [(&str, Error, &str); 13] = [
             ("unauthorized", Error::Unauthorized, "service_unauthorized"),
             ("not found", Error::NotFound, "service_not_found"),
             (
@@ -203,6 +209,11 @@ mod tests {
                 "of Route 53",
                 Error::Api("Route53 API error: 403 Forbidden - x".into()),
                 "service_forbidden",
+            ),
+            (
+                "too many, of Route 53",
+                Error::Api("Route53 API error: 400 Bad Request - <Code>Throttling</Code>".into()),
+                "service_busy",
             ),
             (
                 "no connection",

@@ -36,6 +36,7 @@ pub(super) fn answer(store: &mut Store, ask: &Ask) -> Reply {
             replace(store, &zone, &whole(below, &zone), kind, &[], 0);
             Reply {
                 status: 204,
+                media: "application/json",
                 headers: Vec::new(),
                 body: String::new(),
             }

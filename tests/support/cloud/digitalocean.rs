@@ -23,6 +23,7 @@ pub(super) fn answer(store: &mut Store, ask: &Ask) -> Reply {
         ("DELETE", [id]) => match store.remove(&zone, id.parse().unwrap_or_default()) {
             true => Reply {
                 status: 204,
+                media: "application/json",
                 headers: Vec::new(),
                 body: String::new(),
             },

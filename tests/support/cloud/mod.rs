@@ -5,6 +5,9 @@
 mod cloudflare;
 mod desec;
 mod digitalocean;
+mod route53;
+mod sigv4;
+mod xml;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
@@ -15,6 +18,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
+use hyper::header::HeaderMap;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
@@ -31,7 +35,15 @@ use super::tls::{TestCa, Validity};
 /// The token that each of them takes, and that must be seen nowhere.
 pub const TOKEN: &str = "canary-0123456789abcdef-of-the-cloud";
 
-const HOSTS: [&str; 3] = ["api.cloudflare.com", "api.digitalocean.com", "desec.io"];
+/// What Amazon's service takes with it: the id of the key.
+pub const KEY_ID: &str = "AKIAIOSFODNN7EXAMPLE";
+
+const HOSTS: [&str; 4] = [
+    "api.cloudflare.com",
+    "api.digitalocean.com",
+    "desec.io",
+    "route53.amazonaws.com",
+];
 
 /// All services, at their own host names.
 #[derive(Clone)]
@@ -83,10 +95,13 @@ struct Ask {
     query: BTreeMap<String, String>,
     authorization: String,
     body: Value,
+    text: String,
+    headers: HeaderMap,
 }
 
 struct Reply {
     status: u16,
+    media: &'static str,
     headers: Vec<(&'static str, String)>,
     body: String,
 }
@@ -95,8 +110,18 @@ impl Reply {
     fn json(status: u16, body: &Value) -> Self {
         Self {
             status,
+            media: "application/json",
             headers: Vec::new(),
             body: body.to_string(),
+        }
+    }
+
+    fn xml(status: u16, body: &str) -> Self {
+        Self {
+            status,
+            media: "text/xml",
+            headers: Vec::new(),
+            body: format!("<?xml version=\"1.0\"?>\n{body}"),
         }
     }
 }
@@ -178,6 +203,8 @@ impl Cloud {
             query: pairs(query),
             authorization: header("authorization"),
             body: serde_json::from_slice(&bytes).unwrap_or_default(),
+            text: String::from_utf8_lossy(&bytes).into_owned(),
+            headers: parts.headers.clone(),
         };
         let fault = {
             let mut store = self.store();
@@ -191,6 +218,7 @@ impl Cloud {
         let reply = match fault {
             Some(Fault::Answer(status, headers, body)) => Reply {
                 status,
+                media: "application/json",
                 headers,
                 body,
             },
@@ -203,7 +231,7 @@ impl Cloud {
         };
         let mut response = Response::builder()
             .status(reply.status)
-            .header("content-type", "application/json");
+            .header("content-type", reply.media);
         for (name, value) in reply.headers {
             response = response.header(name, value);
         }
@@ -216,13 +244,15 @@ impl Cloud {
             "api.cloudflare.com" => cloudflare::answer(&mut store, ask),
             "api.digitalocean.com" => digitalocean::answer(&mut store, ask),
             "desec.io" => desec::answer(&mut store, ask),
+            "route53.amazonaws.com" => route53::answer(&mut store, ask),
             other => panic!("no service is at {other}"),
         }
     }
 }
 
 impl Store {
-    fn new(zones: Vec<String>) -> Self {
+    /// An empty one with these zones.
+    pub fn new(zones: Vec<String>) -> Self {
         Self {
             zones,
             entries: Vec::new(),
@@ -363,4 +393,17 @@ fn quoted_strings(content: &str) -> Option<Vec<Vec<u8>>> {
         }
         strings.push(string);
     }
+}
+
+/// What Amazon's service says to a batch of changes of a zone: status and body. Each change is its
+/// action, and a record set in XML.
+pub fn route53_change(store: &mut Store, zone: &str, changes: &[(&str, &str)]) -> (u16, String) {
+    let changes: String = changes
+        .iter()
+        .map(|(action, set)| {
+            format!("<Change><Action>{action}</Action><ResourceRecordSet>{set}</ResourceRecordSet></Change>")
+        })
+        .collect();
+    let reply = route53::batch(store, zone, &changes);
+    (reply.status, reply.body)
 }
