@@ -85,6 +85,7 @@ deny:
 # Run the benchmarks: us against peers, as ratios (benches/README.md)
 .PHONY: bench
 bench:
+	@tools/debian-packages.sh bench
 	@$(CARGO) bench --locked --bench '*'
 
 # Fuzz the parsers, each for FUZZ_SECONDS (needs cargo-fuzz and a nightly toolchain)

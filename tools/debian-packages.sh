@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that a command of this project needs, and starts none of them.
 #
-#   tools/debian-packages.sh quickstart|test|node
+#   tools/debian-packages.sh quickstart|test|bench|node
 #
 # Says nothing and takes no time where all is there. Needs root or sudo for what is missing; without
 # either it prints the command to have run. Other systems: the names on the left must be on PATH.
@@ -30,6 +30,9 @@ postfix postfix
 sqlite3 sqlite3
 unshare util-linux
 '
+bench=$test'
+dnsperf dnsperf
+'
 node=$quickstart'
 busybox busybox-static
 containerd containerd
@@ -47,8 +50,9 @@ main() {
     case ${1:-} in
         quickstart) needed=$quickstart ;;
         test) needed=$test ;;
+        bench) needed=$bench ;;
         node) needed=$node ;;
-        *) die "usage: $0 quickstart|test|node" ;;
+        *) die "usage: $0 quickstart|test|bench|node" ;;
     esac
     PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin   # where servers live, and ordinary users do not look
 

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use hickory_proto::op::{Message, ResponseCode};
-use hickory_proto::rr::{Name, RecordType as WireType};
+use hickory_proto::rr::{Name, Record, RecordType as WireType};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -185,9 +185,13 @@ impl Rfc2136 {
             let zone = dns_wire::text(&candidate);
             match self.ask(&zone, &candidate, WireType::SOA, until).await {
                 Ok(answer) if is_apex(&answer, &candidate) => return self.writable(&name, zone),
+                Ok(answer) => {
+                    if let Some(apex) = denied_by(&answer, &candidate) {
+                        return self.writable(&name, apex);
+                    }
+                }
                 // No zone of this server; its parent may be one. (Knot does not sign this refusal.)
-                Ok(_)
-                | Err(
+                Err(
                     DnsError::Refused { .. }
                     | DnsError::RefusedUnsigned { .. }
                     | DnsError::NotAuthoritative { .. },
@@ -276,6 +280,17 @@ fn delegation<'a>(answer: &'a Message, name: &Name) -> Option<&'a Name> {
         .filter(|record| record.record_type() == WireType::NS)
         .map(|record| &record.name)
         .find(|zone| !zone.is_root() && zone.zone_of(name))
+}
+
+/// The zone that a denial comes from, which names itself (RFC 2308 §3): no need to ask upwards label
+/// by label.
+fn denied_by(answer: &Message, name: &Name) -> Option<String> {
+    if !answer.answers.is_empty() {
+        return None;
+    }
+    let soa = |record: &&Record| record.record_type() == WireType::SOA;
+    let apex = &answer.authorities.iter().find(soa)?.name;
+    (!apex.is_root() && apex.zone_of(name)).then(|| dns_wire::text(apex))
 }
 
 fn is_apex(answer: &Message, name: &Name) -> bool {
