@@ -53,6 +53,7 @@ fn good() -> DomainSeen {
         tls_rpt: text("v=TLSRPTv1; rua=mailto:tls@example.net"),
         host: HostSeen::Addresses(vec![address(1)]),
         mx: MxSeen::Hosts(vec![mx_host(SmtpSeen::Tls(good_tls()))]),
+        around: Around::default(),
     }
 }
 
