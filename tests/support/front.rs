@@ -7,6 +7,7 @@ use super::ports::{free_port, loopback};
 use super::process::{Process, SYSTEM_PATH};
 use super::tls::{TestCa, Validity};
 use super::wait::{ensure, eventually};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
@@ -20,7 +21,7 @@ use tempfile::TempDir;
 const START: Duration = Duration::from_secs(10);
 
 /// The certificate that a host presents.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 pub enum Certificate {
     /// In date, of the [front's CA](Front::ca_pem), for this host.
     Valid,
@@ -50,6 +51,14 @@ pub enum Answer {
     Body {
         content_type: &'static str,
         body: Vec<u8>,
+    },
+    /// This status with this text and these headers; 403 for those whose User-Agent matches `refused`.
+    Page {
+        status: u16,
+        content_type: String,
+        body: String,
+        headers: BTreeMap<String, String>,
+        refused: Option<String>,
     },
     /// A status with no body.
     Status(u16),
@@ -185,6 +194,11 @@ impl Front {
         self.ca.pem()
     }
 
+    /// A server certificate of the front's CA, with its key, both as PEM.
+    pub fn issue(&self, names: &[&str], validity: Validity) -> (String, String) {
+        self.ca.issue(names, validity)
+    }
+
     /// The same, as a file.
     pub fn ca_file(&self) -> PathBuf {
         self.state.path().join("ca.crt")
@@ -265,6 +279,22 @@ impl Front {
             Answer::Body { content_type, body } => {
                 fs::write(file("body"), body).expect("a file");
                 format!("default_type \"{content_type}\"; try_files /{host}.body =404;")
+            }
+            Answer::Page {
+                status,
+                content_type,
+                body,
+                headers,
+                refused,
+            } => {
+                let refused = refused.iter().map(|agents| {
+                    format!("if ($http_user_agent ~ \"{agents}\") {{ return 403; }} ")
+                });
+                let headers = headers
+                    .iter()
+                    .map(|(name, value)| format!("add_header {name} \"{value}\" always; "));
+                let before: String = refused.chain(headers).collect();
+                format!("{before}default_type \"{content_type}\"; return {status} \"{body}\";")
             }
             Answer::Status(status) => format!("return {status};"),
             Answer::Redirect(url) => format!("return 302 \"{url}\";"),

@@ -289,4 +289,6 @@ pub(super) fn expiring(tls: &TlsSeen, now: Timestamp) -> Option<String> {
 }
 
 #[cfg(test)]
+mod around_tests;
+#[cfg(test)]
 mod tests;
