@@ -73,12 +73,22 @@ async fn each_broken_domain_gets_its_findings_and_no_others() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
-    let short = cases.iter().position(|case| case.name == "label-short");
-    let told = domains[short.unwrap()].to_string();
-    assert!(
-        told.contains("*.label-short.mx.example would match"),
-        "{told}"
-    );
+    // Some have to be told so that somebody can act on them.
+    for (name, told) in [
+        ("label-short", "*.label-short.mx.example would match"),
+        ("wrong-path", "the policy stands at /mta-sts.txt"),
+        ("misplaced-host", "mta-sts.misplaced-host.test"),
+        ("bot-wall", "403 for Go-http-client"),
+        ("dangling-service", "gone.azurewebsites.net"),
+        ("caa-above", "CAA at caa-above.test"),
+        ("mail-needs-sni", "without SNI: "),
+        ("servers-differ", "id older"),
+        ("dane-broken", "3 0 1 "),
+    ] {
+        let nth = cases.iter().position(|case| case.name == name);
+        let found = domains[nth.unwrap()].to_string();
+        assert!(found.contains(told), "{name}: {found}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -221,5 +231,44 @@ fn each_code_that_check_finds_has_its_domain() {
             !live || shown.contains(name) || NOT_IN_THE_LAB.contains(&name),
             "no file of tests/fixtures/lab has {name}"
         );
+    }
+}
+
+/// `UPDATE_DOCS=1 cargo test --test check` writes the table again.
+#[test]
+fn the_page_of_the_lab_has_each_domain() {
+    let page_file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/lab.md");
+    let page = std::fs::read_to_string(&page_file).unwrap();
+    let (begin, end) = ("<!-- lab -->\n", "<!-- /lab -->");
+    let (before, rest) = page.split_once(begin).unwrap();
+    let (_, after) = rest.split_once(end).unwrap();
+    let mut rows = Vec::new();
+    for case in Case::all() {
+        let file = support::lab::cases_folder().join(format!("{}.yaml", case.name));
+        let text = std::fs::read_to_string(file).unwrap();
+        let about = text
+            .lines()
+            .next()
+            .unwrap()
+            .strip_prefix("# ")
+            .expect("what is wrong, first");
+        let found = match case.expect.as_slice() {
+            [] => "nothing".to_owned(),
+            codes => format!("`{}`", codes.join("`, `")),
+        };
+        rows.push((found, case.domain(), about.to_owned()));
+    }
+    rows.sort();
+    let rows = rows
+        .iter()
+        .map(|(found, domain, about)| format!("| {found} | {domain} | {about} |\n"));
+    let table: String = rows.collect();
+    let fresh = format!(
+        "{before}{begin}\n| finding | domain | what is wrong |\n|---|---|---|\n{table}\n{end}{after}"
+    );
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&page_file, fresh).unwrap();
+    } else {
+        assert_eq!(page, fresh, "run UPDATE_DOCS=1 cargo test --test check");
     }
 }

@@ -59,6 +59,8 @@ pub enum Answer {
         body: String,
         headers: BTreeMap<String, String>,
         refused: Option<String>,
+        /// At this path only; 404 elsewhere.
+        path: Option<String>,
     },
     /// A status with no body.
     Status(u16),
@@ -286,6 +288,7 @@ impl Front {
                 body,
                 headers,
                 refused,
+                path,
             } => {
                 let refused = refused.iter().map(|agents| {
                     format!("if ($http_user_agent ~ \"{agents}\") {{ return 403; }} ")
@@ -294,7 +297,13 @@ impl Front {
                     .iter()
                     .map(|(name, value)| format!("add_header {name} \"{value}\" always; "));
                 let before: String = refused.chain(headers).collect();
-                format!("{before}default_type \"{content_type}\"; return {status} \"{body}\";")
+                let page =
+                    format!("{before}default_type \"{content_type}\"; return {status} \"{body}\";");
+                match path {
+                    // Within the location of all paths.
+                    Some(path) => format!("location = {path} {{ {page} }} return 404;"),
+                    None => page,
+                }
             }
             Answer::Status(status) => format!("return {status};"),
             Answer::Redirect(url) => format!("return 302 \"{url}\";"),

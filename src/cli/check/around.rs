@@ -11,8 +11,10 @@ use crate::diagnosis::live::{
 use crate::limits::{CAA_CLIMB, CHECK_PATTERN_DOMAINS};
 use crate::probe::dns::{Existence, RecordData, RecordType, ServerAnswer};
 use crate::probe::mx::MxProbe;
-use crate::probe::policy_host::{PolicyHostAnswer, PolicyHostRequest, fetch_policy};
-use crate::protocol::{Domain, HostName, StsRecord};
+use crate::probe::policy_host::{
+    PolicyHostAnswer, PolicyHostRequest, fetch_elsewhere, fetch_policy,
+};
+use crate::protocol::{Domain, HostName, Policy, StsRecord};
 
 /// What else those who ask call themselves: a browser, and two that fetch policies for senders.
 const AGENTS: [&str; 3] = [
@@ -21,16 +23,26 @@ const AGENTS: [&str; 3] = [
     "Go-http-client/1.1",
 ];
 
+/// Where people put the policy by mistake.
+const WRONG_PATHS: [&str; 5] = [
+    "/mta-sts.txt",
+    "/.well-known/mta-sts",
+    "/well-known/mta-sts.txt",
+    "/.well-known/mta_sts.txt",
+    "/.well-known/mta-sts/mta-sts.txt",
+];
+
 impl Probes {
     /// Looks around what was seen plainly, all at once.
     pub(super) async fn around(&self, seen: &DomainSeen) -> Around {
         let domain = &seen.domain;
-        let (misplaced, record_alias, record_is_wildcard, views, looks, host_alias) = tokio::join!(
+        let (misplaced, record_alias, record_is_wildcard, views, looks, elsewhere, host_alias) = tokio::join!(
             self.misplaced(seen),
             self.record_alias(seen),
             self.is_wildcard(seen),
             self.views(domain),
             self.agents(seen),
+            self.elsewhere(seen),
             self.host_alias(seen),
         );
         let (agents, certificate) = looks;
@@ -46,6 +58,7 @@ impl Probes {
             record_is_wildcard,
             views,
             agents,
+            elsewhere,
             host_alias,
             caa,
             lapsed,
@@ -168,20 +181,45 @@ impl Probes {
         (agents, certificate)
     }
 
+    /// The paths at which the policy stands, where it is not at its own.
+    async fn elsewhere(&self, seen: &DomainSeen) -> Vec<String> {
+        let host = seen.domain.policy_host();
+        let missing = addresses(seen).iter().find(|it| status(it) == Some(404));
+        let request = missing.and_then(|it| self.request(&host, it, super::gather::AGENT));
+        let Some(request) = request else {
+            return Vec::new();
+        };
+        let looks = WRONG_PATHS.map(async |path| {
+            let response = fetch_elsewhere(&request, path, &self.trust).await.ok()?;
+            let body = response.body.ok().filter(|_| response.status == 200)?;
+            Policy::parse(&body).is_ok().then(|| path.to_owned())
+        });
+        join_all(looks).await.into_iter().flatten().collect()
+    }
+
     async fn as_agent(
         &self,
         host: &HostName,
         plain: &AddressSeen,
         agent: &str,
     ) -> Option<PolicyHostAnswer> {
-        let request = PolicyHostRequest {
+        let request = self.request(host, plain, agent)?;
+        Some(fetch_policy(request, &self.trust).await)
+    }
+
+    fn request(
+        &self,
+        host: &HostName,
+        plain: &AddressSeen,
+        agent: &str,
+    ) -> Option<PolicyHostRequest> {
+        Some(PolicyHostRequest {
             host: host.clone(),
             address: self.reach().dialled(host, plain.address, 443).ok()?,
             user_agent: agent.to_owned(),
             now: clock::now(),
             time: self.time,
-        };
-        Some(fetch_policy(request, &self.trust).await)
+        })
     }
 
     /// Where the alias of a policy host without an address leads, or of one that answers with an error.

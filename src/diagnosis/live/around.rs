@@ -21,6 +21,8 @@ pub struct Around {
     pub views: Vec<View>,
     /// The policy host, asked again under other names of the one who asks.
     pub agents: Vec<AgentSeen>,
+    /// Other paths of the policy host that have the policy, where its own has none.
+    pub elsewhere: Vec<String>,
     /// The aliases from the policy host, and what the world has at their end.
     pub host_alias: Option<HostAlias>,
     /// The CAA records that an issuer goes by for the policy host.
@@ -154,5 +156,8 @@ pub(super) fn add(seen: &DomainSeen, policy: Option<&Policy>, findings: &mut Vec
         finding.code != Code::MxPatternUnused
             || lapsed.iter().all(|it| it.subject != finding.subject)
     });
+    if let Some(path) = seen.around.elsewhere.first() {
+        wall::say_where(findings, path);
+    }
     findings.append(&mut more);
 }

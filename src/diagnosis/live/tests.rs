@@ -167,7 +167,7 @@ const HOSTS: &[Case] = &[
         &["host-tls-version"],
     ),
     (
-        "expired and of nobody's at once",
+        "expired and of nobody's at once, on one of two addresses",
         |seen| {
             seen.host = hosts(|all| {
                 all[0].tls = Some(TlsSeen {
@@ -176,7 +176,11 @@ const HOSTS: &[Case] = &[
                 })
             })
         },
-        &["host-tls-expired", "host-tls-untrusted"],
+        &[
+            "host-tls-expired",
+            "host-tls-untrusted",
+            "host-tls-inconsistent",
+        ],
     ),
     (
         "not set up at all",

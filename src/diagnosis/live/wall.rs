@@ -2,9 +2,9 @@
 
 use super::around::AgentSeen;
 use super::host::bodies;
-use super::{AddressSeen, DomainSeen, HostSeen, Outcome, fault_words};
+use super::{AddressSeen, DomainSeen, HostSeen, Outcome, TlsFault, fault_words};
 use crate::diagnosis::{Code, Finding, printable};
-use crate::protocol::HostName;
+use crate::protocol::{HostName, POLICY_PATH};
 
 /// What challenge pages have in them, in lower case, and whose they are.
 const CHALLENGES: &[(&str, &str)] = &[
@@ -122,20 +122,34 @@ fn replicas(name: &HostName, host: &HostSeen, agents: &[AgentSeen]) -> Option<Fi
     })
 }
 
+/// The file is there, at a path where nobody asks for it.
+pub(super) fn say_where(findings: &mut [Finding], path: &str) {
+    let missing = findings.iter_mut().filter(|it| it.code == Code::HostStatus);
+    for finding in missing {
+        let seen = finding.evidence.take().unwrap_or_default();
+        let evidence = format!("{seen}; the policy stands at {path}");
+        let remedy = format!("move the policy from {path} to {POLICY_PATH}");
+        *finding = finding
+            .clone()
+            .with_evidence(&evidence)
+            .with_remedy(&remedy);
+    }
+}
+
 /// The certificate is good here and bad there: whoever looks once may see nothing.
 fn inconsistent(name: &HostName, host: &HostSeen, agents: &[AgentSeen]) -> Option<Finding> {
     let again = agents.iter().flat_map(|agent| &agent.answers);
     let looks = addresses(host).iter().chain(again);
     let all: Vec<_> = looks
         .filter_map(|it| Some((it.address, it.tls.as_ref()?)))
+        .filter(|(_, tls)| tls.validity.is_some())
+        .map(|(address, tls)| (address, tls.faults.iter().find(|it| is_of_certificate(it))))
         .collect();
     let bad: Vec<_> = all
         .iter()
-        .filter(|(_, tls)| !tls.faults.is_empty())
+        .filter_map(|(address, fault)| Some((address, (*fault)?)))
         .collect();
-    let (address, fault) = bad
-        .iter()
-        .find_map(|(address, tls)| Some((address, tls.faults.first()?)))?;
+    let (address, fault) = bad.first()?;
     (bad.len() < all.len()).then(|| {
         let (words, _) = fault_words(fault, name);
         let message = "the certificate is wrong in some handshakes or on some addresses only";
@@ -150,4 +164,8 @@ fn inconsistent(name: &HostName, host: &HostSeen, agents: &[AgentSeen]) -> Optio
                 "look at each server behind the name: one may not have loaded the certificate",
             )
     })
+}
+
+fn is_of_certificate(fault: &TlsFault) -> bool {
+    !matches!(fault, TlsFault::Version | TlsFault::Handshake(_))
 }

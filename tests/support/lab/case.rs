@@ -39,6 +39,8 @@ pub enum Mail {
     Mute,
     /// Nobody listens.
     Closed,
+    /// The test has an MX of its own.
+    Elsewhere,
 }
 
 /// What the policy host does beside serving its text.
@@ -99,6 +101,8 @@ pub struct Case {
     #[serde(rename = "type")]
     pub media_type: String,
     pub headers: BTreeMap<String, String>,
+    /// Where the text stands, if not everywhere.
+    pub path: Option<String>,
     pub certificate: Certificate,
     #[serde(deserialize_with = "special")]
     pub answer: Option<Special>,
@@ -133,6 +137,7 @@ impl Default for Case {
             policy: ENFORCE.to_owned(),
             media_type: "text/plain".to_owned(),
             headers: BTreeMap::new(),
+            path: None,
             certificate: Certificate::Valid,
             answer: None,
             site: true,
@@ -228,6 +233,7 @@ impl Case {
             body: self.policy.clone(),
             headers: self.headers.clone(),
             refused,
+            path: self.path.clone(),
         };
         let answer = match &self.answer {
             Some(Special::Slow | Special::Certificates | Special::Bodies) => return None,

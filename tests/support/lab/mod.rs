@@ -16,11 +16,12 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-pub use self::case::{Case, Dane, Mail, SecondIs};
+pub use self::case::{Case, Dane, Mail, SecondIs, Special};
 use self::resolver::Resolver;
 use super::bind::{Bind, Zone};
 use super::front::Front;
 use super::keeper;
+use super::ports::loopback;
 use super::tls::TestCa;
 
 /// All servers of the lab.
@@ -31,12 +32,31 @@ pub struct Lab {
     front: Front,
     folder: TempDir,
     flags: Vec<String>,
+    /// Whose certificates for MX hosts are trusted.
+    pub mail_ca: TestCa,
+}
+
+/// Where the lab's servers are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Ports {
+    /// On free ports.
+    Free,
+    /// On those that the RFCs say, for programs that know no others: it takes a [network of its
+    /// own](super::netns).
+    Real,
 }
 
 impl Lab {
     pub async fn start(cases: &[Case]) -> Self {
+        Self::start_on(Ports::Free, cases).await
+    }
+
+    pub async fn start_on(ports: Ports, cases: &[Case]) -> Self {
         let (ca, other) = (TestCa::new("MX"), TestCa::new("nobody's"));
-        let front = Front::start().await;
+        let front = match ports {
+            Ports::Free => Front::start().await,
+            Ports::Real => Front::start_on(loopback(443)).await,
+        };
         let sites = cases.iter().filter_map(Case::on_front);
         front.set_all(sites).await;
         let mut flags = Vec::new();
@@ -49,6 +69,9 @@ impl Lab {
             };
             if case.detour {
                 flags.push(format!("--connect-to={host}:443:127.0.0.1:{port}"));
+            }
+            if case.mail == Mail::Elsewhere {
+                continue;
             }
             let mail = mail::server(case, &ca, &other).await;
             let (name, port) = (case.mx_host(), mail.address.port());
@@ -63,7 +86,10 @@ impl Lab {
             }
         }
         let zones = zones(cases, &exchangers);
-        let bind = Bind::start(&zones, &[]);
+        let bind = match ports {
+            Ports::Free => Bind::start(&zones, &[]),
+            Ports::Real => Bind::try_start(loopback(53), &zones, &[]).unwrap(),
+        };
         let second: Vec<Zone> = cases.iter().filter_map(Case::second_zone).collect();
         let second = Bind::start(&second, &[]);
         let signed: Vec<&str> = zones
@@ -93,7 +119,13 @@ impl Lab {
             front,
             folder,
             flags,
+            mail_ca: ca,
         }
+    }
+
+    /// The CA of the policy hosts, as a file.
+    pub fn site_ca(&self) -> PathBuf {
+        self.front.ca_file()
     }
 
     pub fn folder(&self) -> &Path {
