@@ -373,12 +373,22 @@ fn caa(at: &str, records: &[Record], issuer: &str, name: &str) -> Option<Finding
     found(&seen).into_iter().next()
 }
 
+/// What it is, where the records stand, they, issuer and name of the certificate, and whether that is bad.
+type Row = (
+    &'static str,
+    &'static str,
+    &'static [Record],
+    &'static str,
+    &'static str,
+    bool,
+);
+
 #[test]
 fn caa_is_read_as_an_issuer_reads_it() {
     const LE: &str = "C=US, O=Let's Encrypt, CN=R12";
     const UNKNOWN: &str = "CN=Example CA";
     let (host, above) = ("mta-sts.example.org", "example.org");
-    let rows: &[(&str, &str, &[Record], &str, &str, bool)] = &[
+    let rows: &[Row] = &[
         (
             "the issuer is named",
             above,
