@@ -29,6 +29,8 @@ pub enum Certificate {
     Expired,
     /// Not in date yet.
     NotYetValid,
+    /// In date for a few days more.
+    Ending,
     /// Valid, but for another name.
     WrongName,
     /// Of a CA that nobody trusts, and that is sent with it.
@@ -257,6 +259,7 @@ impl Front {
             Certificate::Valid => (&self.ca, host, Validity::Now),
             Certificate::Expired => (&self.ca, host, Validity::Expired),
             Certificate::NotYetValid => (&self.ca, host, Validity::NotYet),
+            Certificate::Ending => (&self.ca, host, Validity::Ending),
             Certificate::WrongName => (&self.ca, "wrong.example", Validity::Now),
             Certificate::Untrusted | Certificate::Alone => {
                 (&self.untrusted_ca, host, Validity::Now)

@@ -16,12 +16,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use self::around::{AgentSeen, Around, CaaRecord, CaaSeen, HostAlias, MxAround, View};
-pub use self::dane::DaneSeen;
 pub use self::mx::nearest;
 use super::lint::{lint_policy, lint_record, lint_tlsrpt_record};
 use super::{Code, Finding, Severity};
 use crate::protocol::{Domain, HostName, Mode, Policy, StsRecord};
+
+pub use self::around::{AgentSeen, Around, CaaRecord, CaaSeen, HostAlias, MxAround, View};
+pub use self::dane::DaneSeen;
 
 /// Everything that was seen of a domain.
 #[derive(Clone, PartialEq, Debug)]

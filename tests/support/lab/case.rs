@@ -20,6 +20,9 @@ pub enum Mail {
     Expired,
     WrongName,
     Untrusted,
+    /// The same with the root that nobody trusts.
+    Stranger,
+    Ending,
     /// The right certificate for those only who say which host they want.
     NeedsSni,
     WithoutStartTls,

@@ -29,7 +29,12 @@ pub(super) async fn server(case: &Case, ca: &TestCa, other: &TestCa) -> MailServ
     let (certificate, key) = match case.mail {
         Mail::Expired => ca.issue(&[&host], Validity::Expired),
         Mail::WrongName => ca.issue(&[&case.domain()], Validity::Now),
+        Mail::Ending => ca.issue(&[&host], Validity::Ending),
         Mail::Untrusted => other.issue(&[&host], Validity::Now),
+        Mail::Stranger => {
+            let (certificate, key) = other.issue(&[&host], Validity::Now);
+            (certificate + &other.pem(), key)
+        }
         _ => ca.issue(&[&host], Validity::Now),
     };
     let der = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
