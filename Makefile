@@ -107,6 +107,11 @@ image:
 e2e:
 	@e2e/run.sh
 
+# Keep the broken domains of tests/fixtures/lab running, to look at them with target/lab/check
+.PHONY: lab
+lab:
+	@$(CARGO) test --quiet --locked --test check -- --ignored --nocapture keep_the_lab_running
+
 # Get what tests run against: Debian packages, etcd and kube-apiserver, other MTA-STS readers, Contour
 .PHONY: parts
 parts:

@@ -261,6 +261,12 @@ pub const SMTP_REPLY_LINES: usize = 100;
 pub const CHECK_ADDRESSES: usize = 4;
 /// See [`CHECK_ADDRESSES`].
 pub const CHECK_MX_HOSTS: usize = 20;
+/// How long the first walk from the root may take before `mta-sts check` goes by the resolvers alone.
+pub const DNS_ROOT_TIME: Duration = Duration::from_secs(3);
+/// Domains of a policy's patterns that are looked at whether they are registered.
+pub const CHECK_PATTERN_DOMAINS: usize = 20;
+/// Names above the policy host at which CAA is looked for.
+pub const CAA_CLIMB: usize = 10;
 /// Domains of one run of `mta-sts check`.
 pub const CHECK_DOMAINS: usize = 100_000;
 /// Longest list of domains, in bytes.

@@ -108,6 +108,10 @@ fn value(data: RecordData) -> Option<RecordValue> {
         RecordData::Aaaa(address) => Some(RecordValue::Aaaa(address)),
         RecordData::Cname(target) => Some(RecordValue::Cname(target)),
         RecordData::Txt(strings) => Some(RecordValue::Txt(strings)),
-        RecordData::Mx { .. } | RecordData::Ns(_) | RecordData::Soa { .. } => None,
+        RecordData::Caa { .. }
+        | RecordData::Mx { .. }
+        | RecordData::Ns(_)
+        | RecordData::Soa { .. }
+        | RecordData::Tlsa { .. } => None,
     }
 }

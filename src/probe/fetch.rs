@@ -90,13 +90,27 @@ pub(crate) async fn get<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    get_path(stream, host, POLICY_PATH, user_agent, deadline).await
+}
+
+/// Fetches another path of `host` over `stream`.
+pub(crate) async fn get_path<S>(
+    stream: S,
+    host: &HostName,
+    path: &'static str,
+    user_agent: &str,
+    deadline: Instant,
+) -> Result<Fetched, FetchError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let mut builder = http1::Builder::new();
     builder
         .max_buf_size(limits::RESPONSE_HEAD_BYTES)
         .max_headers(limits::RESPONSE_HEADERS);
     let handshake = builder.handshake(TokioIo::new(stream)).await;
     let (sender, connection) = handshake.map_err(|error| fetch_error(&error))?;
-    let mut exchange = std::pin::pin!(exchange(sender, request(host, user_agent), deadline));
+    let mut exchange = std::pin::pin!(exchange(sender, request(host, path, user_agent), deadline));
     // The connection is driven here and not in a task, so that nothing outlives the probe.
     tokio::select! {
         biased;
@@ -105,9 +119,9 @@ where
     }
 }
 
-fn request(host: &HostName, user_agent: &str) -> Request<Empty<Bytes>> {
+fn request(host: &HostName, path: &'static str, user_agent: &str) -> Request<Empty<Bytes>> {
     let mut request = Request::new(Empty::new());
-    *request.uri_mut() = Uri::from_static(POLICY_PATH);
+    *request.uri_mut() = Uri::from_static(path);
     let headers = request.headers_mut();
     if let Ok(host) = HeaderValue::from_str(host.as_str()) {
         headers.insert(header::HOST, host);

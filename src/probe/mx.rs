@@ -1,6 +1,6 @@
 //! A mail exchanger with its addresses, asked on port 25 as a sender does.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::dns::MxHost;
@@ -11,7 +11,7 @@ use crate::clock;
 use crate::diagnosis::live::{MxHostSeen, SmtpSeen};
 use crate::protocol::HostName;
 
-const SMTP: u16 = 25;
+pub(super) const SMTP: u16 = 25;
 
 /// What looking at mail exchangers needs.
 #[derive(Clone, Copy, Debug)]
@@ -62,14 +62,7 @@ impl MxProbe<'_> {
                     continue;
                 }
             };
-            let request = SmtpRequest {
-                host: host.clone(),
-                address: to,
-                // An address literal that says nothing of this machine (RFC 5321 §4.1.3).
-                client: "[192.0.2.1]".to_owned(),
-                now: clock::now(),
-                time: self.time,
-            };
+            let request = self.request(host, to);
             seen = match starttls(&request, self.trust).await {
                 SmtpAnswer::Unreachable(why) => SmtpSeen::Unreachable(format!("{address}: {why}")),
                 SmtpAnswer::NoStartTls(said) => return SmtpSeen::NoStartTls(said),
@@ -77,5 +70,16 @@ impl MxProbe<'_> {
             };
         }
         seen
+    }
+
+    pub(super) fn request(&self, host: &HostName, to: SocketAddr) -> SmtpRequest {
+        SmtpRequest {
+            host: host.clone(),
+            address: to,
+            // An address literal that says nothing of this machine (RFC 5321 §4.1.3).
+            client: "[192.0.2.1]".to_owned(),
+            now: clock::now(),
+            time: self.time,
+        }
     }
 }

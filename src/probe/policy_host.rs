@@ -10,9 +10,9 @@ use http::header::{
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::fetch::{BodyError, FetchError, Fetched, connect, get};
+use super::fetch::{BodyError, FetchError, Fetched, connect, get_path};
 use super::tls::{TlsVerdict, TrustStore, clean, handshake};
-use crate::protocol::HostName;
+use crate::protocol::{HostName, POLICY_PATH};
 
 /// Whom to ask, and how.
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ pub struct PolicyResponse {
 /// Fetches the policy from one address of its host. It always ends within `request.time`.
 pub async fn fetch_policy(request: PolicyHostRequest, trust: &TrustStore) -> PolicyHostAnswer {
     let start = Instant::now();
-    let (tls, http) = converse(&request, trust, start + request.time).await;
+    let (tls, http) = converse(&request, POLICY_PATH, trust, start + request.time).await;
     PolicyHostAnswer {
         address: request.address,
         elapsed: start.elapsed(),
@@ -78,8 +78,19 @@ pub async fn fetch_policy(request: PolicyHostRequest, trust: &TrustStore) -> Pol
     }
 }
 
+/// What stands at another path of the policy host; where people put the policy by mistake.
+pub async fn fetch_elsewhere(
+    request: &PolicyHostRequest,
+    path: &'static str,
+    trust: &TrustStore,
+) -> Result<PolicyResponse, FetchError> {
+    let deadline = Instant::now() + request.time;
+    converse(request, path, trust, deadline).await.1
+}
+
 async fn converse(
     request: &PolicyHostRequest,
+    path: &'static str,
     trust: &TrustStore,
     deadline: Instant,
 ) -> (Option<TlsVerdict>, Result<PolicyResponse, FetchError>) {
@@ -93,7 +104,7 @@ async fn converse(
     let Some(stream) = stream else {
         return (Some(verdict), Err(FetchError::Tls));
     };
-    let fetched = get(stream, host, &request.user_agent, deadline).await;
+    let fetched = get_path(stream, host, path, &request.user_agent, deadline).await;
     (Some(verdict), fetched.map(PolicyResponse::from))
 }
 

@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::fetch::connect;
-use super::tls::{TlsVerdict, TrustStore, clean, handshake};
+use super::tls::{TlsProblem, TlsVerdict, TrustStore, clean, handshake, shake};
 use crate::limits;
 use crate::protocol::HostName;
 
@@ -43,30 +44,40 @@ pub enum SmtpAnswer {
 /// Asks one address of a mail exchanger. It always ends within `request.time`.
 pub async fn starttls(request: &SmtpRequest, trust: &TrustStore) -> SmtpAnswer {
     let deadline = Instant::now() + request.time;
-    let stream = match connect(request.address, deadline).await {
+    let stream = match as_far_as_tls(request, deadline).await {
         Ok(stream) => stream,
-        Err(error) => return SmtpAnswer::Unreachable(error.to_string()),
+        Err(answer) => return answer,
     };
+    let (_, verdict) = handshake(stream, &request.host, &[], trust, request.now, deadline).await;
+    SmtpAnswer::Tls(verdict)
+}
+
+/// What a handshake with a mail exchanger left for one who says which host he wants, or does not: what
+/// went wrong, and the chain that it showed. None if there was no session in which TLS may begin.
+pub(super) async fn shown(
+    request: &SmtpRequest,
+    sni: bool,
+) -> Option<(Option<TlsProblem>, Option<Vec<CertificateDer<'static>>>)> {
+    let deadline = Instant::now() + request.time;
+    let stream = as_far_as_tls(request, deadline).await.ok()?;
+    let (_, problem, chain) = shake(stream, &request.host, &[], sni, deadline).await;
+    Some((problem, chain))
+}
+
+/// A session in which TLS may begin; or what came instead.
+async fn as_far_as_tls(request: &SmtpRequest, deadline: Instant) -> Result<TcpStream, SmtpAnswer> {
+    let stream = connect(request.address, deadline).await;
+    let stream = stream.map_err(|error| SmtpAnswer::Unreachable(error.to_string()))?;
     let mut session = Session {
         stream,
         unread: Vec::new(),
         deadline,
     };
     match session.prepare(&request.client).await {
-        Ok(()) => {}
-        Err(Trouble::Silent(why)) => return SmtpAnswer::Unreachable(why),
-        Err(Trouble::Said(said)) => return SmtpAnswer::NoStartTls(said),
+        Ok(()) => Ok(session.stream),
+        Err(Trouble::Silent(why)) => Err(SmtpAnswer::Unreachable(why)),
+        Err(Trouble::Said(said)) => Err(SmtpAnswer::NoStartTls(said)),
     }
-    let (_, verdict) = handshake(
-        session.stream,
-        &request.host,
-        &[],
-        trust,
-        request.now,
-        deadline,
-    )
-    .await;
-    SmtpAnswer::Tls(verdict)
 }
 
 /// Why a session does not get as far as TLS.

@@ -225,9 +225,40 @@ pub(crate) async fn handshake<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let shaken = shake(stream, host, alpn, true, deadline).await;
+    let (stream, result, chain) = shaken;
+    let mut verdict = match &chain {
+        Some(chain) => judge(chain, host, trust, now),
+        None => TlsVerdict {
+            problems: Vec::new(),
+            certificate: None,
+        },
+    };
+    verdict.problems.extend(result);
+    (stream, verdict)
+}
+
+/// What a handshake left: the connection, what went wrong, and the chain that the server showed.
+pub(super) type Shaken<S> = (
+    Option<TlsStream<S>>,
+    Option<TlsProblem>,
+    Option<Vec<CertificateDer<'static>>>,
+);
+
+/// Shakes hands, and says which host is wanted or does not.
+pub(super) async fn shake<S>(
+    stream: S,
+    host: &HostName,
+    alpn: &[&[u8]],
+    sni: bool,
+    deadline: Instant,
+) -> Shaken<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let provider = Arc::new(aws_lc_rs::default_provider());
     let recorder = Arc::new(Recorder::new(&provider));
-    let result = match client(provider, recorder.clone(), host, alpn) {
+    let result = match client(provider, recorder.clone(), host, alpn, sni) {
         Ok((connector, name)) => {
             match timeout_at(deadline, connector.connect(name, stream)).await {
                 Ok(result) => result.map_err(problem_of),
@@ -236,17 +267,11 @@ where
         }
         Err(error) => Err(TlsProblem::Handshake(HandshakeFailure::Tls(error))),
     };
-    let mut verdict = match recorder.chain.get() {
-        Some(chain) => judge(chain, host, trust, now),
-        None => TlsVerdict {
-            problems: Vec::new(),
-            certificate: None,
-        },
-    };
-    let stream = result
-        .map_err(|problem| verdict.problems.push(problem))
-        .ok();
-    (stream, verdict)
+    let chain = recorder.chain.get().cloned();
+    match result {
+        Ok(stream) => (Some(stream), None, chain),
+        Err(problem) => (None, Some(problem), chain),
+    }
 }
 
 fn client(
@@ -254,6 +279,7 @@ fn client(
     recorder: Arc<Recorder>,
     host: &HostName,
     alpn: &[&[u8]],
+    sni: bool,
 ) -> Result<(TlsConnector, ServerName<'static>), rustls::Error> {
     let name = ServerName::try_from(host.as_str().to_owned())
         .map_err(|_| rustls::Error::General("the host is no server name".to_owned()))?;
@@ -263,6 +289,7 @@ fn client(
         .with_custom_certificate_verifier(recorder)
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    config.enable_sni = sni;
     // A resumed session would show no certificate.
     config.resumption = Resumption::disabled();
     Ok((TlsConnector::from(Arc::new(config)), name))
@@ -287,7 +314,7 @@ fn problem_of(error: io::Error) -> TlsProblem {
 }
 
 /// The verdict on a chain as the server sent it, its own certificate first.
-fn judge(
+pub(super) fn judge(
     chain: &[CertificateDer<'_>],
     host: &HostName,
     trust: &TrustStore,

@@ -38,6 +38,8 @@ pub struct Zone {
     pub dynamic: bool,
     /// Name servers in place of `ns.<zone>` at the server's own address.
     pub name_servers: Option<String>,
+    /// Signed with keys that the server makes (DNSSEC).
+    pub signed: bool,
 }
 
 impl Zone {
@@ -47,6 +49,7 @@ impl Zone {
             records: records.to_owned(),
             dynamic: false,
             name_servers: None,
+            signed: false,
         }
     }
 
@@ -222,6 +225,25 @@ impl Bind {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// The answer to a question for a zone's SOA, with its signature if it has one.
+    pub fn answer_signed(&self, zone: &str) -> String {
+        let output = Command::new("dig")
+            .arg(format!("@{}", self.address.ip()))
+            .args(["-p", &self.address.port().to_string()])
+            .args([
+                "+noall",
+                "+answer",
+                "+tcp",
+                "+norecurse",
+                "+dnssec",
+                zone,
+                "SOA",
+            ])
+            .output()
+            .expect("dig is installed (Debian: bind9-dnsutils)");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// Changes a dynamic zone behind everybody's back, with lines for `nsupdate`.
     pub fn nsupdate(&self, key: Key, lines: &str) {
         let file = self.folder.path().join("nsupdate");
@@ -329,10 +351,13 @@ controls {{ }};
                 .collect(),
             false => String::new(),
         };
-        let policy = match grants.is_empty() {
+        let mut policy = match grants.is_empty() {
             true => String::new(),
             false => format!("update-policy {{ {grants}}};"),
         };
+        if zone.signed {
+            policy.push_str(" dnssec-policy default; inline-signing yes;");
+        }
         let _ = writeln!(
             text,
             "zone \"{name}\" {{ type primary; file \"{folder}/{file}\"; {policy} }};"

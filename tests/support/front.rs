@@ -7,6 +7,7 @@ use super::ports::{free_port, loopback};
 use super::process::{Process, SYSTEM_PATH};
 use super::tls::{TestCa, Validity};
 use super::wait::{ensure, eventually};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
@@ -20,7 +21,7 @@ use tempfile::TempDir;
 const START: Duration = Duration::from_secs(10);
 
 /// The certificate that a host presents.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 pub enum Certificate {
     /// In date, of the [front's CA](Front::ca_pem), for this host.
     Valid,
@@ -28,6 +29,8 @@ pub enum Certificate {
     Expired,
     /// Not in date yet.
     NotYetValid,
+    /// In date for a few days more.
+    Ending,
     /// Valid, but for another name.
     WrongName,
     /// Of a CA that nobody trusts, and that is sent with it.
@@ -50,6 +53,16 @@ pub enum Answer {
     Body {
         content_type: &'static str,
         body: Vec<u8>,
+    },
+    /// This status with this text and these headers; 403 for those whose User-Agent matches `refused`.
+    Page {
+        status: u16,
+        content_type: String,
+        body: String,
+        headers: BTreeMap<String, String>,
+        refused: Option<String>,
+        /// At this path only; 404 elsewhere.
+        path: Option<String>,
     },
     /// A status with no body.
     Status(u16),
@@ -185,6 +198,11 @@ impl Front {
         self.ca.pem()
     }
 
+    /// A server certificate of the front's CA, with its key, both as PEM.
+    pub fn issue(&self, names: &[&str], validity: Validity) -> (String, String) {
+        self.ca.issue(names, validity)
+    }
+
     /// The same, as a file.
     pub fn ca_file(&self) -> PathBuf {
         self.state.path().join("ca.crt")
@@ -241,6 +259,7 @@ impl Front {
             Certificate::Valid => (&self.ca, host, Validity::Now),
             Certificate::Expired => (&self.ca, host, Validity::Expired),
             Certificate::NotYetValid => (&self.ca, host, Validity::NotYet),
+            Certificate::Ending => (&self.ca, host, Validity::Ending),
             Certificate::WrongName => (&self.ca, "wrong.example", Validity::Now),
             Certificate::Untrusted | Certificate::Alone => {
                 (&self.untrusted_ca, host, Validity::Now)
@@ -265,6 +284,29 @@ impl Front {
             Answer::Body { content_type, body } => {
                 fs::write(file("body"), body).expect("a file");
                 format!("default_type \"{content_type}\"; try_files /{host}.body =404;")
+            }
+            Answer::Page {
+                status,
+                content_type,
+                body,
+                headers,
+                refused,
+                path,
+            } => {
+                let refused = refused.iter().map(|agents| {
+                    format!("if ($http_user_agent ~ \"{agents}\") {{ return 403; }} ")
+                });
+                let headers = headers
+                    .iter()
+                    .map(|(name, value)| format!("add_header {name} \"{value}\" always; "));
+                let before: String = refused.chain(headers).collect();
+                let page =
+                    format!("{before}default_type \"{content_type}\"; return {status} \"{body}\";");
+                match path {
+                    // Within the location of all paths.
+                    Some(path) => format!("location = {path} {{ {page} }} return 404;"),
+                    None => page,
+                }
             }
             Answer::Status(status) => format!("return {status};"),
             Answer::Redirect(url) => format!("return 302 \"{url}\";"),

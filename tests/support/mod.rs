@@ -19,6 +19,7 @@
 //! | [`chronicle::Chronicle`] | keeps every version of every record |
 //! | [`contour::Contour`] | Contour and Envoy, for Ingresses and the Gateway API |
 //! | [`kubelet::Kubelet`] | starts a program again whenever it has ended |
+//! | [`lab::Lab`] | domains with one thing wrong each, for `mta-sts check` |
 //! | [`netns`] | a network of the test's own, with ports 25, 53 and 443 |
 //! | [`peers`] | MTA-STS readers that others wrote, as judges |
 //! | [`postfix::Postfix`] | Postfix, as a domain's MX and as a sender |
@@ -57,6 +58,7 @@ pub mod keeper;
 pub mod knot;
 pub mod kube;
 pub mod kubelet;
+pub mod lab;
 pub mod manifests;
 pub mod moto;
 pub mod netns;

@@ -75,6 +75,28 @@ impl Peers {
         serde_json::from_slice(&output.stdout).map_err(|why| format!("{reader:?}: {why}"))
     }
 
+    /// What checkdmarc says of each domain: null, or why it refuses its record or policy.
+    pub fn checkdmarc(&self, domains: &[String]) -> Vec<Option<String>> {
+        const SCRIPT: &str = r#"
+import json, sys
+from concurrent.futures import ThreadPoolExecutor
+from checkdmarc.mta_sts import check_mta_sts
+
+def verdict(domain):
+    result = check_mta_sts(domain)
+    return None if result["valid"] else str(result.get("error"))
+
+with ThreadPoolExecutor(8) as pool:
+    print(json.dumps(list(pool.map(verdict, sys.argv[1:]))))
+"#;
+        let mut command = self.python_command();
+        let output = command.arg("-c").arg(SCRIPT).args(domains).output();
+        let output = output.expect("python3 starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "checkdmarc: {said}");
+        serde_json::from_slice(&output.stdout).expect("a verdict for each")
+    }
+
     /// Starts the daemon that tells Postfix policies, at `address`. It asks DNS before each answer,
     /// as it always does for a policy that it has had for a minute.
     pub async fn daemon(&self, address: SocketAddr) -> Daemon {
@@ -113,10 +135,15 @@ impl Peers {
     }
 
     fn python(&self, script: &str) -> Command {
+        let mut command = self.python_command();
+        command.arg(self.folder.join("python").join(script));
+        command
+    }
+
+    fn python_command(&self) -> Command {
         let modules = self.folder.join("python");
         let mut command = self.command(PathBuf::from("python3"));
         command
-            .arg(modules.join(script))
             .env("PYTHONPATH", modules)
             .env("PYTHONDONTWRITEBYTECODE", "1");
         command

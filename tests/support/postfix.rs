@@ -35,13 +35,31 @@ impl Postfix {
         ca: &TestCa,
         certificate_name: &str,
     ) -> Self {
+        let certificate = ca.issue(&[certificate_name], Validity::Now);
+        Self::mx_with(address, domains, Some(certificate)).await
+    }
+
+    /// The same with this certificate and key, or without STARTTLS.
+    pub async fn mx_with(
+        address: Ipv4Addr,
+        domains: &[&str],
+        certificate: Option<(String, String)>,
+    ) -> Self {
         let folder = new_folder("mx");
         let mail = folder.path().join("mail");
         fs::create_dir(&mail).unwrap();
         chown(&mail, Some(NOBODY), Some(NOBODY)).unwrap();
-        let (certificate, key) = ca.issue(&[certificate_name], Validity::Now);
         let chain = folder.path().join("chain.pem");
-        fs::write(&chain, key + &certificate).unwrap();
+        let tls = match certificate {
+            Some((certificate, key)) => {
+                fs::write(&chain, key + &certificate).unwrap();
+                format!(
+                    "smtpd_tls_security_level = may\nsmtpd_tls_chain_files = {}\n",
+                    chain.display()
+                )
+            }
+            None => "smtpd_tls_security_level = none\n".to_owned(),
+        };
         let settings = format!(
             "myhostname = mx.example.net\n\
              virtual_mailbox_domains = {}\n\
@@ -49,11 +67,9 @@ impl Postfix {
              virtual_mailbox_base = {}\n\
              virtual_uid_maps = static:{NOBODY}\n\
              virtual_gid_maps = static:{NOBODY}\n\
-             smtpd_tls_security_level = may\n\
-             smtpd_tls_chain_files = {}\n",
+             {tls}",
             domains.join(" "),
             mail.display(),
-            chain.display()
         );
         Self::start("postfix-mx", address, folder, &settings).await
     }

@@ -22,6 +22,8 @@ pub enum Validity {
     Expired,
     /// For the year 2049.
     NotYet,
+    /// For another five days; it was meant for ninety.
+    Ending,
 }
 
 /// A root certificate with its key.
@@ -69,6 +71,18 @@ fn params(names: &[&str], validity: Validity) -> CertificateParams {
         Validity::Now => (2020, 2049),
         Validity::Expired => (2020, 2020),
         Validity::NotYet => (2049, 2049),
+        Validity::Ending => {
+            // So many days from today.
+            let day = |days: i64| {
+                let at = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * days);
+                let date = at.to_zoned(jiff::tz::TimeZone::UTC).date();
+                let part = |number: i8| u8::try_from(number).expect("a date");
+                date_time_ymd(date.year().into(), part(date.month()), part(date.day()))
+            };
+            params.not_before = day(-85);
+            params.not_after = day(5);
+            return params;
+        }
     };
     params.not_before = date_time_ymd(first, 1, 1);
     params.not_after = date_time_ymd(last, 12, 31);

@@ -4,15 +4,18 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use futures::future::join_all;
+use tokio::sync::OnceCell;
 
 use super::Smtp;
 use crate::clock;
-use crate::diagnosis::live::{AddressSeen, DomainSeen, HostSeen, MxSeen, Outcome, TxtSeen};
+use crate::diagnosis::live::{AddressSeen, Around, DomainSeen, HostSeen, MxSeen, Outcome, TxtSeen};
 use crate::limits::{CHECK_MX_HOSTS, SMTP_TIME};
 use crate::probe::connect_to::ConnectTo;
-use crate::probe::dns::{DnsProbe, RecordData, RecordType};
+use crate::probe::dns::{Answer, DnsProbe, RecordData, RecordType};
 use crate::probe::mx::MxProbe;
-use crate::probe::policy_host::{PolicyHostRequest, PolicyResponse, fetch_policy};
+use crate::probe::policy_host::{
+    PolicyHostAnswer, PolicyHostRequest, PolicyResponse, fetch_policy,
+};
 use crate::probe::reach::Reach;
 use crate::probe::target::TargetPolicy;
 use crate::probe::tls::TrustStore;
@@ -27,10 +30,19 @@ pub(super) struct Probes {
     pub(super) smtp: Smtp,
     /// How long one answer of a policy host may take.
     pub(super) time: Duration,
+    /// Whether resolvers are believed when they say that DNSSEC vouches for an answer.
+    pub(super) trust_ad: bool,
+    /// Whether the resolvers are those by which the domains are meant to be seen.
+    pub(super) compares_resolvers: bool,
+    /// Whether authoritative servers can be asked from here; found out once.
+    pub(super) reaches_authorities: OnceCell<bool>,
 }
 
+/// What we call ourselves.
+pub(super) const AGENT: &str = concat!("mta-sts/", env!("CARGO_PKG_VERSION"));
+
 impl Probes {
-    /// Looks at all of it at once.
+    /// Looks at all of it: first plainly, then around it.
     pub(super) async fn look(&self, domain: &Domain) -> DomainSeen {
         let (record_name, tls_rpt_name) = (domain.sts_record_name(), domain.tlsrpt_record_name());
         let (record, tls_rpt, host, mx) = tokio::join!(
@@ -39,16 +51,19 @@ impl Probes {
             self.host(domain),
             self.mx(domain),
         );
-        DomainSeen {
+        let mut seen = DomainSeen {
             domain: domain.clone(),
             record,
             tls_rpt,
             host,
             mx,
-        }
+            around: Around::default(),
+        };
+        seen.around = self.around(&seen).await;
+        seen
     }
 
-    fn reach(&self) -> Reach<'_> {
+    pub(super) fn reach(&self) -> Reach<'_> {
         Reach {
             dns: &self.dns,
             targets: &self.targets,
@@ -58,10 +73,7 @@ impl Probes {
 
     async fn txt(&self, name: &str) -> TxtSeen {
         match self.dns.resolve(name, RecordType::Txt).await {
-            Ok(answer) => {
-                let texts = answer.records.iter().filter_map(RecordData::txt_octets);
-                TxtSeen::Texts(texts.collect(), answer.ttl)
-            }
+            Ok(answer) => TxtSeen::Texts(texts(&answer), answer.ttl),
             Err(error) => TxtSeen::Failed(error.to_string()),
         }
     }
@@ -92,11 +104,14 @@ impl Probes {
         let request = PolicyHostRequest {
             host: host.clone(),
             address: to,
-            user_agent: concat!("mta-sts/", env!("CARGO_PKG_VERSION")).to_owned(),
+            user_agent: AGENT.to_owned(),
             now: clock::now(),
             time: self.time,
         };
-        let answer = fetch_policy(request, &self.trust).await;
+        self.address_seen(address, fetch_policy(request, &self.trust).await)
+    }
+
+    pub(super) fn address_seen(&self, address: IpAddr, answer: PolicyHostAnswer) -> AddressSeen {
         AddressSeen {
             address,
             outcome: match answer.http {
@@ -114,17 +129,27 @@ impl Probes {
             Ok(set) if set.null => MxSeen::Null,
             Ok(set) if set.hosts.is_empty() => MxSeen::None,
             Ok(set) => {
-                let probe = MxProbe {
-                    reach: self.reach(),
-                    trust: &self.trust,
-                    ask: self.smtp != Smtp::Off,
-                    time: SMTP_TIME.min(self.time),
-                };
+                let probe = self.mx_probe();
                 let hosts = set.hosts.iter().take(CHECK_MX_HOSTS);
                 MxSeen::Hosts(join_all(hosts.map(|host| probe.look(host))).await)
             }
         }
     }
+
+    pub(super) fn mx_probe(&self) -> MxProbe<'_> {
+        MxProbe {
+            reach: self.reach(),
+            trust: &self.trust,
+            ask: self.smtp != Smtp::Off,
+            time: SMTP_TIME.min(self.time),
+        }
+    }
+}
+
+/// The joined texts of TXT records.
+pub(super) fn texts(answer: &Answer) -> Vec<Vec<u8>> {
+    let texts = answer.records.iter().filter_map(RecordData::txt_octets);
+    texts.collect()
 }
 
 fn outcome(response: PolicyResponse) -> Outcome {

@@ -1,5 +1,6 @@
 //! `mta-sts check`: what is wrong with the MTA-STS of any domain, and the one thing to do.
 
+mod around;
 mod gather;
 mod report;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use futures::StreamExt as _;
+use tokio::sync::OnceCell;
 
 use self::gather::Probes;
 use self::report::{Checked, Verdict};
@@ -20,6 +22,7 @@ use super::exit;
 use super::lint::{self, FailOn};
 use super::output::{OutputArgs, Streams, say};
 use crate::clock;
+use crate::config::DnsVerify;
 use crate::diagnosis::live::judge;
 use crate::limits::{CHECK_DOMAINS, CHECK_LIST_BYTES};
 use crate::probe::connect_to::ConnectTo;
@@ -49,6 +52,11 @@ pub struct CheckArgs {
     /// Connect to ADDR:PORT instead of HOST:PORT, as curl does
     #[arg(long = "connect-to", value_name = "HOST:PORT:ADDR:PORT")]
     pub connect_to: Vec<ConnectTo>,
+
+    /// Believe the resolvers when they say that DNSSEC vouches for an answer (AD), and look at DANE: for
+    /// resolvers that validate and are reached by a safe way
+    #[arg(long)]
+    pub trust_ad: bool,
 
     /// Certificates that are trusted beside the system's, in PEM
     #[arg(long, value_name = "FILE")]
@@ -186,5 +194,10 @@ fn probes(args: &CheckArgs) -> Result<Probes, String> {
         connect_to: args.connect_to.clone(),
         smtp: args.smtp,
         time: Duration::from_secs(args.timeout),
+        trust_ad: args.trust_ad,
+        // With the authoritative servers' word, the system's resolver need not have to do with them.
+        compares_resolvers: args.dns.dns_verify == DnsVerify::Resolver
+            || !args.dns.resolvers.is_empty(),
+        reaches_authorities: OnceCell::new(),
     })
 }

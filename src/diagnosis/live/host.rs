@@ -13,14 +13,13 @@ const SLOW: Duration = Duration::from_secs(4);
 
 /// The body that the host serves: that of its first address that has one.
 pub(super) fn body(seen: &HostSeen) -> Option<&[u8]> {
-    bodies(seen).next()
+    match seen {
+        HostSeen::Addresses(addresses) => bodies(addresses).next(),
+        HostSeen::Failed(_) => None,
+    }
 }
 
-fn bodies(seen: &HostSeen) -> impl Iterator<Item = &[u8]> {
-    let addresses = match seen {
-        HostSeen::Addresses(addresses) => addresses.as_slice(),
-        HostSeen::Failed(_) => &[],
-    };
+pub(super) fn bodies(addresses: &[AddressSeen]) -> impl Iterator<Item = &[u8]> + Clone {
     addresses.iter().filter_map(|it| match &it.outcome {
         Outcome::Response {
             status: 200,
@@ -51,7 +50,7 @@ pub(super) fn findings(domain: &Domain, seen: &HostSeen, now: Timestamp) -> Vec<
         .iter()
         .flat_map(|address| of_address(&name, address, now))
         .collect();
-    let mut served: Vec<&[u8]> = bodies(seen).collect();
+    let mut served: Vec<&[u8]> = bodies(addresses).collect();
     served.sort_unstable();
     served.dedup();
     if served.len() > 1 {

@@ -1,7 +1,15 @@
 //! What was seen of a domain on the network, judged. Pure: the looking is `probe`'s.
 
+mod around;
+mod caa;
+mod claims;
+mod dane;
 mod host;
 mod mx;
+mod record;
+mod shadow;
+mod sni;
+mod wall;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,6 +20,9 @@ pub use self::mx::nearest;
 use super::lint::{lint_policy, lint_record, lint_tlsrpt_record};
 use super::{Code, Finding, Severity};
 use crate::protocol::{Domain, HostName, Mode, Policy, StsRecord};
+
+pub use self::around::{AgentSeen, Around, CaaRecord, CaaSeen, HostAlias, MxAround, View};
+pub use self::dane::DaneSeen;
 
 /// Everything that was seen of a domain.
 #[derive(Clone, PartialEq, Debug)]
@@ -26,6 +37,8 @@ pub struct DomainSeen {
     pub host: HostSeen,
     /// The mail exchangers.
     pub mx: MxSeen,
+    /// What stands around all that.
+    pub around: Around,
 }
 
 /// TXT records.
@@ -164,7 +177,7 @@ pub fn judge(seen: &DomainSeen, now: Timestamp) -> Judged {
     let record = record_of(&seen.record);
     let mut findings = record_findings(seen);
     let body = host::body(&seen.host);
-    let policy = body.and_then(|body| Policy::parse(body).ok());
+    let policy = policy_of(&seen.host);
     let mode = policy.as_ref().map_or(Mode::Testing, |policy| policy.mode);
     // Where nothing was ever set up, one finding says so.
     if !(is_missing(&seen.record) && has_no_address(&seen.host)) {
@@ -177,12 +190,18 @@ pub fn judge(seen: &DomainSeen, now: Timestamp) -> Judged {
     }
     findings.extend(mx::findings(seen, policy.as_ref(), mode, now));
     findings.extend(tls_rpt_findings(seen));
+    around::add(seen, policy.as_ref(), &mut findings);
     findings.sort_by_key(|finding| finding.severity);
     Judged {
         record,
         policy,
         findings,
     }
+}
+
+/// The policy that the host serves, where it is one.
+pub fn policy_of(host: &HostSeen) -> Option<Policy> {
+    host::body(host).and_then(|body| Policy::parse(body).ok())
 }
 
 fn record_of(seen: &TxtSeen) -> Option<StsRecord> {
@@ -270,5 +289,7 @@ pub(super) fn expiring(tls: &TlsSeen, now: Timestamp) -> Option<String> {
     (days < 14 || left < life / 3).then(|| format!("valid until {end}, {days} days left"))
 }
 
+#[cfg(test)]
+mod around_tests;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use crate::protocol::MxPattern;
 const POLICY: &str =
     "version: STSv1\r\nmode: enforce\r\nmx: mx.example.org\r\nmax_age: 1209600\r\n";
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     "2026-06-15T12:00:00Z".parse().unwrap()
 }
 
@@ -14,14 +14,14 @@ fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-fn good_tls() -> TlsSeen {
+pub(super) fn good_tls() -> TlsSeen {
     TlsSeen {
         faults: Vec::new(),
         validity: Some((at("2026-05-01T00:00:00Z"), at("2026-07-30T00:00:00Z"))),
     }
 }
 
-fn address(last: u8) -> AddressSeen {
+pub(super) fn address(last: u8) -> AddressSeen {
     AddressSeen {
         address: Ipv4Addr::new(192, 0, 2, last).into(),
         outcome: Outcome::Response {
@@ -36,7 +36,7 @@ fn address(last: u8) -> AddressSeen {
     }
 }
 
-fn mx_host(smtp: SmtpSeen) -> MxHostSeen {
+pub(super) fn mx_host(smtp: SmtpSeen) -> MxHostSeen {
     MxHostSeen {
         preference: 10,
         host: "mx.example.org".to_owned(),
@@ -45,7 +45,7 @@ fn mx_host(smtp: SmtpSeen) -> MxHostSeen {
     }
 }
 
-fn good() -> DomainSeen {
+pub(super) fn good() -> DomainSeen {
     let text = |text: &str| TxtSeen::Texts(vec![text.as_bytes().to_vec()], 300);
     DomainSeen {
         domain: Domain::parse("example.org").unwrap(),
@@ -53,6 +53,7 @@ fn good() -> DomainSeen {
         tls_rpt: text("v=TLSRPTv1; rua=mailto:tls@example.net"),
         host: HostSeen::Addresses(vec![address(1)]),
         mx: MxSeen::Hosts(vec![mx_host(SmtpSeen::Tls(good_tls()))]),
+        around: Around::default(),
     }
 }
 
@@ -65,7 +66,7 @@ fn codes(seen: &DomainSeen) -> Vec<String> {
 }
 
 /// A case: its name, what it changes of a good domain, and what has to come of it.
-type Case = (&'static str, fn(&mut DomainSeen), &'static [&'static str]);
+pub(super) type Case = (&'static str, fn(&mut DomainSeen), &'static [&'static str]);
 
 fn hosts(change: impl FnOnce(&mut Vec<AddressSeen>)) -> HostSeen {
     let mut addresses = vec![address(1), address(2)];
@@ -166,7 +167,7 @@ const HOSTS: &[Case] = &[
         &["host-tls-version"],
     ),
     (
-        "expired and of nobody's at once",
+        "expired and of nobody's at once, on one of two addresses",
         |seen| {
             seen.host = hosts(|all| {
                 all[0].tls = Some(TlsSeen {
@@ -175,7 +176,11 @@ const HOSTS: &[Case] = &[
                 })
             })
         },
-        &["host-tls-expired", "host-tls-untrusted"],
+        &[
+            "host-tls-expired",
+            "host-tls-untrusted",
+            "host-tls-inconsistent",
+        ],
     ),
     (
         "not set up at all",

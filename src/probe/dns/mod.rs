@@ -12,6 +12,7 @@ mod record;
 mod resolver;
 mod roots;
 mod settings;
+mod vantage;
 mod walk;
 mod wildcard;
 

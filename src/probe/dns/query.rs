@@ -17,6 +17,8 @@ pub(super) enum Role {
     Authority,
     /// A resolver: it finds out.
     Resolver,
+    /// A resolver that is asked to say whether DNSSEC vouches for its answer.
+    Validator,
 }
 
 /// The name, or the error that says that it is none.
@@ -35,7 +37,8 @@ pub(super) async fn ask(
     deadline: Instant,
 ) -> Result<Message, LookupError> {
     let mut request = Message::query();
-    request.metadata.recursion_desired = role == Role::Resolver;
+    request.metadata.recursion_desired = role != Role::Authority;
+    request.metadata.authentic_data = role == Role::Validator;
     request.add_query(Query::query(name.clone(), record_type));
     let mut edns = Edns::new();
     edns.set_max_payload(limits::DNS_UDP_BYTES);

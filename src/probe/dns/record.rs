@@ -14,6 +14,8 @@ pub enum RecordType {
     A,
     /// IPv6 address.
     Aaaa,
+    /// Which issuers may issue certificates (RFC 8659).
+    Caa,
     /// Alias.
     Cname,
     /// Mail exchanger.
@@ -22,6 +24,8 @@ pub enum RecordType {
     Ns,
     /// Start of a zone.
     Soa,
+    /// Which certificate a server has (RFC 6698).
+    Tlsa,
     /// Text.
     Txt,
 }
@@ -31,10 +35,12 @@ impl RecordType {
         match self {
             Self::A => WireType::A,
             Self::Aaaa => WireType::AAAA,
+            Self::Caa => WireType::CAA,
             Self::Cname => WireType::CNAME,
             Self::Mx => WireType::MX,
             Self::Ns => WireType::NS,
             Self::Soa => WireType::SOA,
+            Self::Tlsa => WireType::TLSA,
             Self::Txt => WireType::TXT,
         }
     }
@@ -53,6 +59,15 @@ pub enum RecordData {
     A(Ipv4Addr),
     /// IPv6 address.
     Aaaa(Ipv6Addr),
+    /// Which issuers may issue (RFC 8659 §4.1).
+    Caa {
+        /// An issuer that does not know the tag must not issue.
+        critical: bool,
+        /// `issue` and the like.
+        tag: String,
+        /// The value.
+        value: Vec<u8>,
+    },
     /// Target of an alias.
     Cname(String),
     /// Mail exchanger; a lone `.` with preference 0 is the null MX (RFC 7505).
@@ -71,6 +86,17 @@ pub enum RecordData {
         /// Upper bound of the negative TTL in seconds (RFC 2308 §4).
         minimum: u32,
     },
+    /// Which certificate a server has (RFC 6698 §2.1).
+    Tlsa {
+        /// Certificate usage.
+        usage: u8,
+        /// Whether certificate or key is meant.
+        selector: u8,
+        /// Whether the data is the thing itself or a digest of it.
+        matching: u8,
+        /// The data.
+        data: Vec<u8>,
+    },
     /// The character-strings, each at most 255 octets.
     Txt(Vec<Vec<u8>>),
 }
@@ -88,6 +114,11 @@ impl RecordData {
         Some(match data {
             RData::A(address) => Self::A(address.0),
             RData::AAAA(address) => Self::Aaaa(address.0),
+            RData::CAA(caa) => Self::Caa {
+                critical: caa.issuer_critical,
+                tag: caa.tag.to_ascii_lowercase(),
+                value: caa.value.clone(),
+            },
             RData::CNAME(target) => Self::Cname(dns_wire::text(&target.0)),
             RData::MX(mx) => Self::Mx {
                 preference: mx.preference,
@@ -97,6 +128,12 @@ impl RecordData {
             RData::SOA(soa) => Self::Soa {
                 serial: soa.serial,
                 minimum: soa.minimum,
+            },
+            RData::TLSA(tlsa) => Self::Tlsa {
+                usage: tlsa.cert_usage.into(),
+                selector: tlsa.selector.into(),
+                matching: tlsa.matching.into(),
+                data: tlsa.cert_data.clone(),
             },
             RData::TXT(text) => {
                 Self::Txt(text.txt_data.iter().map(|string| string.to_vec()).collect())
