@@ -41,6 +41,10 @@ enum Command {
     Uninstall(cli::uninstall::UninstallArgs),
     /// Print the CustomResourceDefinitions as YAML
     Crds,
+    /// Print the completions of a shell
+    Completions(cli::pages::CompletionsArgs),
+    /// Write the manual pages
+    Man(cli::pages::ManArgs),
 }
 
 fn main() -> ExitCode {
@@ -60,18 +64,37 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::from(2),
         },
+        Command::Completions(args) => {
+            cli::pages::completions(&args, &mut named_command(), &mut std::io::stdout().lock());
+            ExitCode::SUCCESS
+        }
+        Command::Man(args) => match cli::pages::man(&args, named_command()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                cli::output::say(
+                    &mut std::io::stderr().lock(),
+                    &format!("{}: {error}", args.folder.display()),
+                );
+                ExitCode::from(2)
+            }
+        },
     }
 }
 
 /// Reads the command line. As a plugin of kubectl the binary is called as such in its own help.
 fn arguments() -> Arguments {
+    let matches = named_command().get_matches();
+    Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+fn named_command() -> clap::Command {
     let own = std::env::args_os().next().unwrap_or_default();
     let own = Path::new(&own).file_stem().unwrap_or_default();
-    let mut command = Arguments::command();
-    if own == "kubectl-mta_sts" {
-        command = command.name("kubectl-mta_sts").bin_name("kubectl mta-sts");
+    let command = Arguments::command();
+    match own == "kubectl-mta_sts" {
+        true => command.name("kubectl-mta_sts").bin_name("kubectl mta-sts"),
+        false => command,
     }
-    Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
 }
 
 /// Runs a role that ends by a signal or an error.

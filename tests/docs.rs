@@ -28,6 +28,7 @@ use mta_sts_operator::cli::check::CheckArgs;
 use mta_sts_operator::cli::doctor::DoctorArgs;
 use mta_sts_operator::cli::generate::GenerateArgs;
 use mta_sts_operator::cli::lint::LintArgs;
+use mta_sts_operator::cli::pages::{CompletionsArgs, ManArgs};
 use mta_sts_operator::cli::report::ReportArgs;
 use mta_sts_operator::cli::retirements::RetirementsArgs;
 use mta_sts_operator::cli::status::StatusArgs;
@@ -233,8 +234,10 @@ fn the_table_of_results_is_the_one_that_reports_are_explained_by() {
 // What is written by hand and compared.
 
 /// Commands that a person types, each with its own help.
-const WITHOUT_SETTINGS: [&str; 9] = [
+const WITHOUT_SETTINGS: [&str; 11] = [
     "check",
+    "completions",
+    "man",
     "generate",
     "lint",
     "report",
@@ -562,6 +565,8 @@ fn commands() -> Vec<clap::Command> {
         UninstallArgs::augment_args(clap::Command::new("uninstall")),
         ReportArgs::augment_args(clap::Command::new("report")),
         clap::Command::new("crds"),
+        CompletionsArgs::augment_args(clap::Command::new("completions")),
+        ManArgs::augment_args(clap::Command::new("man")),
     ]
 }
 

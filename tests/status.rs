@@ -279,3 +279,40 @@ async fn what_is_no_way_to_a_cluster_is_wrong_usage_and_kubectl_finds_its_plugin
     .await;
     assert_eq!(run.json()["schema"], "mta-sts.status/1");
 }
+
+#[tokio::test]
+async fn kubectl_checks_the_domain_of_a_policy() {
+    let (world, _server, _controller) = World::running(&["example.org"]).await;
+    world.policy("example.org", json!({})).await;
+    world.ready("example.org").await;
+    let folder = tempfile::tempdir().unwrap();
+    let plugin = folder.path().join("kubectl-mta_sts");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_mta-sts"), &plugin).unwrap();
+    let (dns, front) = (world.dns().to_string(), world.front.address());
+    let detour = format!("::{}:{}", front.ip(), front.port());
+    let ca = world.front.ca_file();
+    let check = async |name: &str| {
+        let args = [
+            "check",
+            name,
+            "-n",
+            MAIL,
+            "--smtp=off",
+            "--output=json",
+            "--resolver",
+            &dns,
+            "--connect-to",
+            &detour,
+            "--ca-file",
+            ca.to_str().unwrap(),
+        ];
+        program(&plugin, &world.api.kubeconfig(), &args).await
+    };
+    let found = check("example-org").await.json();
+    assert_eq!(found["domains"][0]["domain"], "example.org");
+    assert_eq!(found["domains"][0]["policy"]["mode"], "testing");
+    let missing = check("other").await;
+    assert_eq!(missing.code, 2, "{missing:?}");
+    let told = "there is none in the namespace mail";
+    assert!(missing.stderr.contains(told), "{missing:?}");
+}

@@ -8,8 +8,9 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::findings_output::{self, FindingsOutputArgs, Format, Group, Of};
 use super::manifest;
-use super::output::{self, Format, OutputArgs, Streams, say};
+use super::output::{self, Streams, say};
 use crate::diagnosis::{
     Finding, Severity, lint_policy, lint_record, lint_tlsrpt_record, printable,
 };
@@ -47,7 +48,7 @@ pub struct LintArgs {
 
     /// How findings are written.
     #[command(flatten)]
-    pub shown: OutputArgs,
+    pub shown: FindingsOutputArgs,
 }
 
 /// What a file is.
@@ -127,7 +128,7 @@ pub fn run(args: &LintArgs, streams: &mut Streams<'_>) -> u8 {
         }
         inputs.push(input);
     }
-    let colour = args.shown.colour(streams.terminal);
+    let colour = args.shown.colour.on(streams.terminal);
     let written = match args.shown.output {
         Format::Json => output::json(
             streams.stdout,
@@ -137,6 +138,10 @@ pub fn run(args: &LintArgs, streams: &mut Streams<'_>) -> u8 {
             },
         ),
         Format::Text => text(streams.stdout, &inputs, colour),
+        Format::Sarif => findings_output::sarif(streams.stdout, Of::Files, &groups(&inputs)),
+        Format::Junit => findings_output::junit(streams.stdout, "lint", &groups(&inputs), |it| {
+            args.fail_on.is_met_by(std::slice::from_ref(it))
+        }),
     };
     match written.and_then(|()| streams.stdout.flush()) {
         Ok(()) => code,
@@ -147,6 +152,14 @@ pub fn run(args: &LintArgs, streams: &mut Streams<'_>) -> u8 {
             UNREADABLE
         }
     }
+}
+
+fn groups(inputs: &[Input]) -> Vec<Group<'_>> {
+    let groups = inputs.iter().map(|input| Group {
+        name: &input.name,
+        findings: &input.findings,
+    });
+    groups.collect()
 }
 
 impl FailOn {

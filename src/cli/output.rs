@@ -37,6 +37,14 @@ pub struct OutputArgs {
     #[arg(long, value_enum, default_value_t)]
     pub output: Format,
 
+    /// Whether text is coloured.
+    #[command(flatten)]
+    pub colour: ColourArgs,
+}
+
+/// Whether text is coloured.
+#[derive(Args, Clone, Debug)]
+pub struct ColourArgs {
     /// No colour, even on a terminal.
     #[arg(
         long,
@@ -49,9 +57,9 @@ pub struct OutputArgs {
     pub no_color: Option<String>,
 }
 
-impl OutputArgs {
+impl ColourArgs {
     /// Whether text is coloured, where standard output is a `terminal` or not.
-    pub fn colour(&self, terminal: bool) -> bool {
+    pub fn on(&self, terminal: bool) -> bool {
         terminal && self.no_color.as_deref().unwrap_or_default().is_empty()
     }
 }

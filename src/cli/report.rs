@@ -132,7 +132,7 @@ pub fn run(args: &ReportArgs, streams: &mut Streams<'_>) -> u8 {
         }
         inputs.push(input);
     }
-    let colour = args.shown.colour(streams.terminal);
+    let colour = args.shown.colour.on(streams.terminal);
     let written = match args.shown.output {
         Format::Json => output::json(
             streams.stdout,

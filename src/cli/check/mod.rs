@@ -2,9 +2,9 @@
 
 mod around;
 mod gather;
+mod names;
 mod report;
 
-use std::collections::BTreeSet;
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,15 +16,15 @@ use tokio::sync::OnceCell;
 
 use self::gather::Probes;
 use self::report::{Checked, Verdict};
-use super::cluster;
-use super::dns_args::{DnsArgs, domain};
+use super::cluster::{self, ClusterArgs};
+use super::dns_args::DnsArgs;
 use super::exit;
-use super::lint::{self, FailOn};
-use super::output::{OutputArgs, Streams, say};
+use super::findings_output::FindingsOutputArgs;
+use super::lint::FailOn;
+use super::output::{Streams, say};
 use crate::clock;
 use crate::config::DnsVerify;
 use crate::diagnosis::live::judge;
-use crate::limits::{CHECK_DOMAINS, CHECK_LIST_BYTES};
 use crate::probe::connect_to::ConnectTo;
 use crate::probe::tls::TrustStore;
 use crate::protocol::Domain;
@@ -32,7 +32,8 @@ use crate::protocol::Domain;
 /// Look at domains as senders of mail do, and say what is wrong with their MTA-STS and TLS reporting.
 #[derive(Args, Clone, Debug)]
 pub struct CheckArgs {
-    /// Mail domains: what stands behind the @
+    /// Mail domains: what stands behind the @; a word without a dot is the name of an MtaStsPolicy in
+    /// the cluster
     #[arg(value_name = "DOMAIN", required_unless_present = "file")]
     pub domains: Vec<String>,
 
@@ -74,9 +75,17 @@ pub struct CheckArgs {
     #[arg(long, value_enum, default_value_t)]
     pub fail_on: FailOn,
 
+    /// Namespace of the policies that are named; default: that of the context
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+
     /// How the answer is written.
     #[command(flatten)]
-    pub shown: OutputArgs,
+    pub shown: FindingsOutputArgs,
 }
 
 /// Whether MX hosts are asked on port 25.
@@ -107,7 +116,8 @@ pub fn execute(args: &CheckArgs) -> ExitCode {
 /// Runs, and returns the exit code: 0, 1 for findings, 2 for wrong usage, 3 where something could not
 /// be determined and nothing worse was found.
 pub async fn run(args: &CheckArgs, streams: &mut Streams<'_>) -> u8 {
-    let prepared = domains(args, streams).and_then(|domains| Ok((domains, probes(args)?)));
+    let domains = names::domains(args, streams).await;
+    let prepared = domains.and_then(|domains| Ok((domains, probes(args)?)));
     let (domains, probes) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
@@ -115,9 +125,13 @@ pub async fn run(args: &CheckArgs, streams: &mut Streams<'_>) -> u8 {
             return exit::USAGE;
         }
     };
-    let checks = domains.iter().map(|domain| check(&probes, domain));
-    let running = futures::stream::iter(checks).buffered(usize::from(args.jobs));
-    let checked: Vec<Checked> = running.collect().await;
+    let checks = domains.iter().enumerate();
+    let checks = checks.map(async |(at, domain)| (at, check(&probes, domain).await));
+    // In whatever order they end: one that hangs must not keep the others from beginning.
+    let running = futures::stream::iter(checks).buffer_unordered(usize::from(args.jobs));
+    let mut checked: Vec<(usize, Checked)> = running.collect().await;
+    checked.sort_by_key(|(at, _)| *at);
+    let checked: Vec<Checked> = checked.into_iter().map(|(_, checked)| checked).collect();
     let code = checked
         .iter()
         .map(|checked| exit_code(args, checked))
@@ -152,38 +166,6 @@ fn exit_code(args: &CheckArgs, checked: &Checked) -> u8 {
         Verdict::Unknown => exit::UNDETERMINED,
         _ => exit::CLEAN,
     }
-}
-
-/// The domains, each once, in the order in which they were given.
-fn domains(args: &CheckArgs, streams: &mut Streams<'_>) -> Result<Vec<Domain>, String> {
-    let mut written = args.domains.clone();
-    if let Some(path) = &args.file {
-        let name = path.to_string_lossy().into_owned();
-        let bytes = lint::read(path, streams.stdin, CHECK_LIST_BYTES);
-        let bytes = bytes.map_err(|error| format!("{name}: {error}"))?;
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        let lines = text
-            .lines()
-            .map(|line| line.split('#').next().unwrap_or_default().trim());
-        written.extend(lines.filter(|line| !line.is_empty()).map(str::to_owned));
-    }
-    if written.is_empty() {
-        return Err("there is no domain to check".to_owned());
-    }
-    if written.len() > CHECK_DOMAINS {
-        return Err(format!(
-            "there are more than {CHECK_DOMAINS} domains: check them in parts"
-        ));
-    }
-    let mut seen = BTreeSet::new();
-    let mut domains = Vec::new();
-    for text in &written {
-        let domain = domain(text)?;
-        if seen.insert(domain.clone()) {
-            domains.push(domain);
-        }
-    }
-    Ok(domains)
 }
 
 fn probes(args: &CheckArgs) -> Result<Probes, String> {

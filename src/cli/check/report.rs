@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{CheckArgs, Smtp};
-use crate::cli::output::{self, Format, Streams};
+use crate::cli::findings_output::{self, Format, Group, Of};
+use crate::cli::output::{self, Streams};
 use crate::cli::words::{counted, duration};
 use crate::diagnosis::live::{
     DomainSeen, HostSeen, Judged, MxHostSeen, MxSeen, Outcome, SmtpSeen, TxtSeen,
@@ -120,7 +121,7 @@ pub(super) fn show(
     checked: &[Checked],
     streams: &mut Streams<'_>,
 ) -> io::Result<()> {
-    let colour = args.shown.colour(streams.terminal);
+    let colour = args.shown.colour.on(streams.terminal);
     let out = &mut *streams.stdout;
     match (args.shown.output, checked) {
         (Format::Json, _) => output::json(
@@ -130,10 +131,22 @@ pub(super) fn show(
                 domains: checked.iter().map(|it| it.shown(args.smtp)).collect(),
             },
         ),
+        (Format::Sarif, _) => findings_output::sarif(out, Of::Domains, &groups(checked)),
+        (Format::Junit, _) => findings_output::junit(out, "check", &groups(checked), |it| {
+            args.fail_on.is_met_by(std::slice::from_ref(it))
+        }),
         (Format::Text, [one]) => detail(out, one, colour),
         (Format::Text, several) => table(out, args, several, colour),
     }?;
     out.flush()
+}
+
+fn groups(checked: &[Checked]) -> Vec<Group<'_>> {
+    let groups = checked.iter().map(|checked| Group {
+        name: checked.seen.domain.as_str(),
+        findings: &checked.judged.findings,
+    });
+    groups.collect()
 }
 
 impl Checked {

@@ -93,7 +93,7 @@ pub async fn run(args: &DoctorArgs, streams: &mut Streams<'_>) -> u8 {
     let out = &mut *streams.stdout;
     let written = match args.shown.output {
         Format::Json => output::json(out, &report),
-        Format::Text => answer::text(out, &report, args.shown.colour(streams.terminal)),
+        Format::Text => answer::text(out, &report, args.shown.colour.on(streams.terminal)),
     };
     match written.and_then(|()| streams.stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
