@@ -93,10 +93,14 @@ pub(super) fn time(value: &Json) -> Read<Timestamp> {
         TimeZone::UTC.to_timestamp(local).ok()
     };
     let plausible = |time: &Timestamp| TimeZone::UTC.to_datetime(*time).year() >= FIRST_YEAR;
-    let found = zoned.or_else(local).filter(plausible);
+    let read = zoned.or_else(local);
+    let found = read.filter(plausible);
     let issue = match (found, zoned) {
         (None, _) => Some(ReportIssue::BadValue {
-            expected: "a time as in RFC 3339",
+            expected: match read {
+                Some(_) => "a time after TLS reports began (2016)",
+                None => "a time as in RFC 3339",
+            },
             value,
         }),
         (Some(_), None) => Some(ReportIssue::NoZone { value }),
