@@ -59,6 +59,11 @@ crds:
 	@$(MTA_STS) crds > crds/mta-sts.dev.yaml
 	@tools/chart.sh write
 
+# Write the manual pages
+.PHONY: man
+man:
+	@rm -rf man && $(MTA_STS) man man
+
 # Write what is generated of the chart: its definitions, its table of values, deploy/
 .PHONY: chart
 chart:
@@ -76,6 +81,8 @@ generated:
 	@echo '== generated files'
 	@$(MTA_STS) crds | diff -u crds/mta-sts.dev.yaml - || { echo 'crds/ is not what the code says: run "make crds"' >&2; exit 1; }
 	@tools/chart.sh generated
+	@pages=$$(mktemp -d) && $(MTA_STS) man "$$pages" && diff -ru man "$$pages" && rm -r "$$pages" \
+		|| { echo 'man/ is not what the code says: run "make man"' >&2; exit 1; }
 
 # Look at licences, bans and sources of the dependencies (needs cargo-deny)
 .PHONY: deny
@@ -96,6 +103,12 @@ fuzz:
 		echo "== $$target"; \
 		(cd fuzz && $(CARGO) +nightly fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS)); \
 	done
+
+# Play the lifecycle in MODEL_RUNS simulated worlds, 500 of which are part of `make test`
+MODEL_RUNS ?= 20000
+.PHONY: model
+model:
+	@MODEL_RUNS=$(MODEL_RUNS) $(CARGO) test --locked --test model every_promise
 
 # Build the image, reproducibly and without Docker: target/image/mta-sts-operator.oci.tar
 .PHONY: image

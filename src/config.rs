@@ -192,6 +192,16 @@ pub struct ControllerArgs {
     #[arg(long, env = "MTA_STS_ALLOW_PRIVATE_PROVIDERS")]
     pub allow_private_providers: bool,
 
+    /// Whether the live MX hosts are asked on port 25; Never where this network lets no mail out
+    #[arg(
+        long,
+        env = "MTA_STS_SMTP",
+        value_enum,
+        default_value_t,
+        ignore_case = true
+    )]
+    pub smtp: SmtpLook,
+
     /// Id of this installation, six hex digits, for a restore or a move; default: made once and
     /// kept in a ConfigMap
     #[arg(long, value_name = "HEX", env = "MTA_STS_INSTALLATION_ID")]
@@ -262,6 +272,17 @@ pub enum PublicGate {
     Public,
     /// No: only the policy servers are asked.
     InCluster,
+}
+
+/// Whether the live MX hosts are asked on port 25.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub enum SmtpLook {
+    /// They are not. (Not `Off`, which is no text in YAML.)
+    Never,
+    /// They are; one that does not answer holds nothing back.
+    #[default]
+    Auto,
 }
 
 /// Whom to ask whether a record is out.

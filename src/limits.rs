@@ -207,6 +207,14 @@ pub const SHOWN_TEXT: usize = 512;
 /// many policies still fits.
 pub const LINT_INPUT_BYTES: u64 = 4 * 1024 * 1024;
 
+/// Most addresses of `spec.tlsReporting.rua`: senders need not try more than a few.
+pub const SPEC_RUA_COUNT: usize = 10;
+/// Longest address in it, in bytes.
+pub const SPEC_RUA_BYTES: usize = 512;
+/// Most entries of `spec.rollout.stages`.
+pub const SPEC_STAGE_COUNT: usize = 10;
+/// Longest a stage may have to last, in seconds: a year.
+pub const STAGE_SECONDS: i64 = 31_557_600;
 /// Most entries of `spec.mx`: the largest known mail setups have some dozen MX hosts.
 pub const SPEC_MX_COUNT: usize = 100;
 
@@ -257,6 +265,15 @@ pub const SMTP_TIME: Duration = Duration::from_secs(20);
 pub const SMTP_LINE_BYTES: usize = 2048;
 /// Most lines of an SMTP reply: servers have about twenty extensions.
 pub const SMTP_REPLY_LINES: usize = 100;
+/// MX hosts that the operator asks on port 25 at once, for all domains together.
+pub const MX_LOOKS: usize = 32;
+/// MX hosts of which is remembered what they showed: as many as ten thousand domains have.
+pub const MX_LOOKS_KEPT: usize = 20_000;
+/// MX hosts of one domain that are remembered for their TTL: a zone that shows others at every look must
+/// not fill the memory.
+pub const MX_REMEMBERED: usize = 200;
+/// After how long an MX host that failed is asked again, if not sooner.
+pub const MX_LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// Addresses of an MX host that are asked, and MX hosts of a domain.
 pub const CHECK_ADDRESSES: usize = 4;
 /// See [`CHECK_ADDRESSES`].
@@ -357,6 +374,8 @@ pub const DNS_ALL_ANSWERS: u32 = 1000;
 
 /// Networks and answers that are counted at once; more share a count. Each takes 32 bytes.
 pub const DNS_RATE_SLOTS: usize = 16 * 1024;
+/// The same of networks alone.
+pub const DNS_RATE_NETWORKS: usize = 4 * 1024;
 
 /// Largest file of a DNSSEC key: one takes 241 bytes.
 pub const DNS_KEY_BYTES: u64 = 16 * 1024;

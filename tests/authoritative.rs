@@ -221,6 +221,7 @@ fn controller(world: &World) -> Process {
             "--allow-target=10.77.0.0/16",
             "--probe-interval=2",
             "--retirement-delay=0",
+            "--smtp=Never",
         ],
     )
 }

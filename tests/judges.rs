@@ -28,7 +28,7 @@ use support::postfix::Postfix;
 use support::process::Process;
 use support::tls::TestCa;
 use support::wait::{ensure, eventually};
-use support::world::{KEY, SOON, SYSTEM, World, ready};
+use support::world::{KEY, SOON, SYSTEM, World, message, ready};
 
 /// Serves the root zone.
 const ROOT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 53);
@@ -125,8 +125,8 @@ async fn postfix_sends_mail_by_what_is_published() {
     }
     let domain = "example.org";
     let to = "postmaster@example.org";
-    let net = Net::start(vec![zone(domain, "")]).await;
     let ca = TestCa::new("certificates of mail servers");
+    let net = Net::start_trusting(vec![zone(domain, "")], &ca.pem()).await;
     let ca_file = net.world.folder.path().join("mail-ca.crt");
     std::fs::write(&ca_file, ca.pem()).unwrap();
     let peers = Peers::get(net.world.front.ca_file());
@@ -134,9 +134,19 @@ async fn postfix_sends_mail_by_what_is_published() {
     let _daemon = peers.daemon(policies).await;
     let sender = Postfix::sender(SENDER, policies, &ca_file).await;
 
+    // While the MX would be refused, enforce waits.
+    let mx = Postfix::mx(MX, &[domain], &ca, "mail.impostor.example").await;
     net.apply(domain, &json!({"mode": "enforce"})).await;
-    net.published(domain, "enforce").await;
+    let held = net
+        .world
+        .condition(domain, "Ready", "False", Some("EnforceHeld"))
+        .await;
+    let told = message(&held, "Ready");
+    assert!(told.contains("mail.impostor.example"), "{told}");
+    assert!(told.contains("mode testing stays"), "{told}");
+    mx.stop().await;
     let mx = Postfix::mx(MX, &[domain], &ca, "mail.example.org").await;
+    net.published(domain, "enforce").await;
     sender.submit(to, "To the right server");
     arrives(&mx, "To the right server").await;
     sender
@@ -201,10 +211,16 @@ struct Net {
 
 impl Net {
     async fn start(zones: Vec<Zone>) -> Self {
+        Self::start_trusting(zones, "").await
+    }
+
+    /// The same with an operator that trusts these certificates as well.
+    async fn start_trusting(zones: Vec<Zone>, more: &str) -> Self {
         let name_server: IpAddr = netns::NAME_SERVER.parse().unwrap();
         let root = Bind::try_start((ROOT, 53).into(), &[root_zone(&zones, name_server)], &[]);
         let bind = Bind::try_start((name_server, 53).into(), &zones, &[KEY]).unwrap();
         let front = Front::start_on((NODE, 443).into()).await;
+        std::fs::write(front.ca_file(), front.ca_pem() + more).unwrap();
         let domains: Vec<String> = zones.iter().map(|zone| zone.name.clone()).collect();
         let world = World::with_parts(front, bind, zones).await;
 

@@ -138,7 +138,7 @@ start_operator() {
     start controller "$mta_sts" controller --namespace mta-sts-system --policy-endpoint "127.0.0.1:$serve_port" \
         --authoritative "$domain=127.0.0.1:$dns_port" --resolver "127.0.0.1:$dns_port" \
         --connect-to "$host:443:127.0.0.1:$front_port" --ca-file "$state/tls/front-ca.crt" \
-        --allow-target 127.0.0.0/8 --retirement-delay 0 --admin-listen "127.0.0.1:$controller_admin_port"
+        --allow-target 127.0.0.0/8 --smtp Never --retirement-delay 0 --admin-listen "127.0.0.1:$controller_admin_port"
     until_true 60 "the policy server is ready" curl -sSf -o /dev/null "http://127.0.0.1:$serve_admin_port/readyz"
     until_true 60 "the controller is ready" curl -sSf -o /dev/null "http://127.0.0.1:$controller_admin_port/readyz"
 }

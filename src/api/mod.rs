@@ -25,10 +25,11 @@ pub use dns_service::{
     WebhookSpec,
 };
 pub use mta_sts_policy::{
-    AddressSpec, CacheStatus, DeletionPolicy, DnsSpec, DnsStatus, FindingStatus,
-    GatewayHostingSpec, GatewayParentRef, HostingSpec, IngressSpec, IngressTlsSpec, IssuerKind,
-    IssuerRef, MtaStsPolicy, MtaStsPolicySpec, MtaStsPolicyStatus, ProviderKind, ProviderRef,
-    PublishedPolicyStatus, RecordState, RecordStatus, ServerAnswerStatus,
+    AddressSpec, Approval, CacheStatus, DeletionPolicy, DnsSpec, DnsStatus, Enforcement,
+    FindingStatus, GatewayHostingSpec, GatewayParentRef, HostingSpec, IngressSpec, IngressTlsSpec,
+    IssuerKind, IssuerRef, MtaStsPolicy, MtaStsPolicySpec, MtaStsPolicyStatus, ProviderKind,
+    ProviderRef, PublishedPolicyStatus, RecordState, RecordStatus, RolloutSpec, RolloutStatus,
+    RolloutStrategy, ServerAnswerStatus, StageSpec, TlsReportingSpec,
 };
 
 /// API group of all kinds.

@@ -50,6 +50,13 @@ use crate::protocol::{Mode, MxPreset};
         description = "The policy id that is announced or about to be"
     ),
     printcolumn(
+        name = "Stage",
+        type_ = "string",
+        json_path = ".status.rollout.stage",
+        priority = 1,
+        description = "The stage of the rollout"
+    ),
+    printcolumn(
         name = "Age",
         type_ = "date",
         json_path = ".metadata.creationTimestamp"
@@ -58,6 +65,10 @@ use crate::protocol::{Mode, MxPreset};
 #[x_kube(
     validation = Rule::new("(has(self.mode) && self.mode == 'none') || (has(self.mx) && self.mx.size() > 0) || (has(self.mxPresets) && self.mxPresets.size() > 0)")
         .message("write at least one MX pattern in spec.mx, or a provider in spec.mxPresets, unless spec.mode is none"),
+    validation = Rule::new("!has(self.rollout) || self.rollout.strategy != 'Progressive' || (has(self.mode) && self.mode == 'enforce')")
+        .message("rollout.strategy Progressive leads to mode enforce: write mode: enforce, the stages begin with testing"),
+    validation = Rule::new("!has(self.rollout) || self.rollout.strategy != 'Progressive' || !has(self.maxAgeSeconds)")
+        .message("with rollout.strategy Progressive each stage has its own maxAgeSeconds: leave spec.maxAgeSeconds out"),
     validation = Rule::new("!has(self.mx) || self.mx.join('').size() <= 6144")
         .message("spec.mx is longer than 6 KiB: some senders would refuse the policy; use wildcards such as *.example.org"),
     validation = Rule::new("!has(self.hosting) || !has(self.hosting.address) || !has(self.hosting.address.cname) || self.hosting.address.cname != 'mta-sts.' + self.domain")
@@ -101,6 +112,22 @@ pub struct MtaStsPolicySpec {
     #[serde(default)]
     pub hosting: HostingSpec,
 
+    /// How the policy gets to mode enforce: at once, or by stages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutSpec>,
+
+    /// Where senders report failures to (RFC 8460): the record _smtp._tls.<domain>. Without it
+    /// none is published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_reporting: Option<TlsReportingSpec>,
+
+    /// Whether the live MX hosts hold mode enforce back: Guarded (the default) never enforces a
+    /// policy while senders would refuse mail to a live MX for it, because no pattern matches
+    /// the host or its TLS fails; Unconditional publishes what is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::enforcement")]
+    pub enforcement: Option<Enforcement>,
+
     /// Leave everything as it is; still look and report.
     #[serde(default)]
     pub suspend: bool,
@@ -112,6 +139,125 @@ pub struct MtaStsPolicySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::deletion_policy")]
     pub deletion_policy: Option<DeletionPolicy>,
+}
+
+/// How the policy gets to mode enforce.
+#[derive(KubeSchema, Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[x_kube(
+    validation = Rule::new("!has(self.stages) || self.stages.size() == 0 || self.strategy == 'Progressive'")
+        .message("stages are for strategy Progressive"),
+    validation = Rule::new("!has(self.stages) || self.stages.size() == 0 || (self.stages[self.stages.size() - 1].mode == 'enforce' && (self.stages[0].mode == 'testing' || self.stages.all(s, s.mode == 'enforce')))")
+        .message("write the stages in the order in which they are climbed: those in mode testing first, then one or more in mode enforce"),
+)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutSpec {
+    /// Direct (the default): the policy is published as it is written. Progressive: it climbs the
+    /// stages, each when its gates are open; spec.mode is enforce then, and spec.maxAgeSeconds
+    /// is left to the stages.
+    #[serde(default)]
+    #[schemars(schema_with = "schema::rollout_strategy")]
+    pub strategy: RolloutStrategy,
+
+    /// The stages, lowest first: 1 to 10. By default observe (testing, max_age one day, for two
+    /// weeks), confirm (testing, a week, for two weeks), enforce (enforce, a week, for thirty
+    /// days) and steady (enforce, thirty days).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::stages")]
+    pub stages: Vec<StageSpec>,
+
+    /// Whether each step waits for the annotation mta-sts.dev/approve with the name of the next
+    /// stage: Manual; or Automatic (the default).
+    #[serde(default)]
+    #[schemars(schema_with = "schema::approval")]
+    pub approval: Approval,
+}
+
+/// How the policy gets to mode enforce.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum RolloutStrategy {
+    /// At once.
+    #[default]
+    Direct,
+    /// By stages.
+    Progressive,
+}
+
+impl RolloutStrategy {
+    /// The word in the object.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Direct => "Direct",
+            Self::Progressive => "Progressive",
+        }
+    }
+}
+
+/// Whether each step waits for somebody's approval.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Approval {
+    /// It does not.
+    #[default]
+    Automatic,
+    /// It does.
+    Manual,
+}
+
+impl Approval {
+    /// The word in the object.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Automatic => "Automatic",
+            Self::Manual => "Manual",
+        }
+    }
+}
+
+/// One stage.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StageSpec {
+    /// Its name.
+    #[schemars(schema_with = "schema::stage_name")]
+    pub name: String,
+    /// testing or enforce.
+    #[schemars(schema_with = "schema::stage_mode")]
+    pub mode: Mode,
+    /// How many seconds senders may keep its policy.
+    #[schemars(schema_with = "schema::max_age_seconds")]
+    pub max_age_seconds: i64,
+    /// How many seconds it lasts at least without an error; of no meaning in the last one.
+    #[serde(default)]
+    #[schemars(schema_with = "schema::min_duration_seconds")]
+    pub min_duration_seconds: i64,
+}
+
+/// Where senders report failures to (RFC 8460).
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TlsReportingSpec {
+    /// Where reports go: mailto: and an address, or an https: URL.
+    #[schemars(schema_with = "schema::rua")]
+    pub rua: Vec<String>,
+}
+
+/// Whether the live MX hosts hold mode enforce back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Enforcement {
+    /// They do.
+    #[default]
+    Guarded,
+    /// They do not.
+    Unconditional,
+}
+
+impl Enforcement {
+    /// The word in the object.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Guarded => "Guarded",
+            Self::Unconditional => "Unconditional",
+        }
+    }
 }
 
 /// What becomes of a published policy when its object is deleted.
@@ -336,8 +482,8 @@ pub struct MtaStsPolicyStatus {
     /// The generation of the spec that this status is about; -1 until the object was looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Accepted, PolicyServed, CertificateValid, DnsPublished, MxCovered, Ready, Healthy, and
-    /// while they hold Reconciling and Stalled.
+    /// Accepted, PolicyServed, CertificateValid, DnsPublished, MxCovered, MxTlsValid,
+    /// TlsReporting, Ready, Healthy, and while they hold Reconciling and Stalled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -350,6 +496,9 @@ pub struct MtaStsPolicyStatus {
     /// Until when senders may still hold an older policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caches: Option<CacheStatus>,
+    /// Where the domain is on its ladder, with rollout.strategy Progressive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
     /// What is wrong or worth knowing, worst first, at most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<FindingStatus>,
@@ -446,6 +595,28 @@ pub struct CacheStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub all_senders_by: Option<Timestamp>,
+}
+
+/// Where a domain is on its ladder.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutStatus {
+    /// The stage that it is on.
+    pub stage: String,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub since: Option<Timestamp>,
+    /// The next one; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// When the next one is due, if nothing comes in between; absent where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub next_not_before: Option<Timestamp>,
+    /// What keeps the next one away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocked_by: Vec<String>,
 }
 
 /// One finding, as `mta-sts check` and `mta-sts lint` tell it.

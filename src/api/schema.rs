@@ -5,11 +5,12 @@
 use schemars::{JsonSchema as _, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
-use super::GatewayParentRef;
+use super::{GatewayParentRef, StageSpec};
 use crate::dns_services::{AZURE_ENVIRONMENTS, OVH_ENDPOINTS, SERVICES};
 use crate::limits::{
     GATEWAY_PARENTS, OWN_NAME_SERVERS, POLICY_HOST_ADDRESSES, PROVIDER_ZONES,
-    SERVICE_SETTING_BYTES, SPEC_ANNOTATION_BYTES, SPEC_LIST_COUNT, SPEC_MX_COUNT,
+    SERVICE_SETTING_BYTES, SPEC_ANNOTATION_BYTES, SPEC_LIST_COUNT, SPEC_MX_COUNT, SPEC_RUA_BYTES,
+    SPEC_RUA_COUNT, SPEC_STAGE_COUNT,
 };
 
 /// A host name of two or more labels, in lower-case A-labels.
@@ -50,6 +51,80 @@ pub(super) fn mode(_: &mut SchemaGenerator) -> Schema {
 /// `spec.deletionPolicy`: written out for the same reason.
 pub(super) fn deletion_policy(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "enum": ["Graceful", "Immediate", "Retain"]})
+}
+
+/// `spec.enforcement`: written out for the same reason.
+pub(super) fn enforcement(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": ["Guarded", "Unconditional"]})
+}
+
+/// `spec.rollout.strategy`
+pub(super) fn rollout_strategy(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": ["Direct", "Progressive"]})
+}
+
+/// `spec.rollout.approval`
+pub(super) fn approval(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": ["Automatic", "Manual"]})
+}
+
+/// `spec.rollout.stages`
+pub(super) fn stages(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": SPEC_STAGE_COUNT,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["name"],
+        "items": StageSpec::json_schema(generator),
+    })
+}
+
+/// `spec.rollout.stages[].name`
+pub(super) fn stage_name(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 63,
+        "x-kubernetes-validations": [rule(
+            "self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",
+            "write a name of lower-case letters, digits and hyphens, such as observe",
+        )],
+    })
+}
+
+/// `spec.rollout.stages[].mode`
+pub(super) fn stage_mode(_: &mut SchemaGenerator) -> Schema {
+    // The length is for the API server, which estimates what a rule over all stages costs.
+    json_schema!({"type": "string", "enum": ["testing", "enforce"], "maxLength": 7})
+}
+
+/// `spec.rollout.stages[].minDurationSeconds`
+pub(super) fn min_duration_seconds(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "integer",
+        "format": "int64",
+        "x-kubernetes-validations": [rule(
+            "self >= 0 && self <= 31557600",
+            "write a number of seconds from 0 to 31557600 (one year)",
+        )],
+    })
+}
+
+/// `spec.tlsReporting.rua`
+pub(super) fn rua(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "minItems": 1,
+        "maxItems": SPEC_RUA_COUNT,
+        "x-kubernetes-list-type": "set",
+        "items": {
+            "type": "string",
+            "maxLength": SPEC_RUA_BYTES,
+            "x-kubernetes-validations": [rule(
+                r"self.matches('^(mailto:[^@?]+@[^@?]+([?].*)?|https://[^/?#:]+.*)$') && self.matches('^([-A-Za-z0-9._~:/?#@$&()*+=]|%[0-9A-Fa-f]{2})+$')",
+                "write mailto: and an address, such as mailto:tlsrpt@example.org, or an https: URL; write a comma as %2C, ! as %21 and ; as %3B",
+            )],
+        },
+    })
 }
 
 /// `spec.mx`

@@ -8,9 +8,9 @@ use serde_yaml::{Mapping, Value};
 
 use crate::diagnosis::{
     Code, Finding, SpecAddress, SpecFields, SpecHosting, SpecIngress, SpecIssuer, SpecParentRef,
-    SpecProvider, SpecTls, lint_spec, near_miss,
+    SpecProvider, SpecRollout, SpecStage, SpecTls, lint_spec, near_miss,
 };
-use crate::limits::{FINDINGS_COUNT, GATEWAY_PARENTS, SPEC_LIST_COUNT};
+use crate::limits::{FINDINGS_COUNT, GATEWAY_PARENTS, SPEC_LIST_COUNT, SPEC_STAGE_COUNT};
 
 const API_VERSION: &str = "mta-sts.dev/v1alpha1";
 const GROUP: &str = "mta-sts.dev/";
@@ -31,9 +31,18 @@ const FIELDS: Fields = &[
             "dns",
             "hosting",
             "suspend",
+            "rollout",
+            "tlsReporting",
+            "enforcement",
             "deletionPolicy",
         ],
     ),
+    ("spec.rollout", &["strategy", "stages", "approval"]),
+    (
+        "spec.rollout.stages[]",
+        &["name", "mode", "maxAgeSeconds", "minDurationSeconds"],
+    ),
+    ("spec.tlsReporting", &["rua"]),
     ("spec.dns", &["providerRef", "ttlSeconds", "adopt"]),
     ("spec.dns.providerRef", &["kind", "name"]),
     (
@@ -224,6 +233,8 @@ impl Reader {
         let ipv6 = self.addresses(address, "ipv6");
         self.flag(Some(spec), "spec", "suspend");
         self.flag(dns, "spec.dns", "adopt");
+        let reporting = self.object(spec.get("tlsReporting"), "spec.tlsReporting");
+        let rua = reporting.map(|it| self.texts(it, "spec.tlsReporting", "rua"));
         let fields = SpecFields {
             domain: self.text(spec, "spec", "domain").unwrap_or_default(),
             mode: self.text(spec, "spec", "mode"),
@@ -231,6 +242,9 @@ impl Reader {
             mx_presets: &mx_presets,
             max_age_seconds: self.number(Some(spec), "spec", "maxAgeSeconds"),
             provider: dns.and_then(|dns| self.provider(dns)),
+            rollout: self.rollout(spec),
+            rua: rua.as_deref(),
+            enforcement: self.text(spec, "spec", "enforcement"),
             deletion_policy: self.text(spec, "spec", "deletionPolicy"),
             ttl_seconds: self.number(dns, "spec.dns", "ttlSeconds"),
             hosting: hosting.map(|hosting| SpecHosting {
@@ -272,6 +286,36 @@ impl Reader {
         Some(SpecProvider {
             kind: self.text(provider, path, "kind"),
             name: self.text(provider, path, "name").unwrap_or_default(),
+        })
+    }
+
+    fn rollout<'v>(&mut self, spec: &'v Mapping) -> Option<SpecRollout<'v>> {
+        let path = "spec.rollout";
+        let rollout = self.object(spec.get("rollout"), path)?;
+        let written = rollout.get("stages").filter(|value| !value.is_null());
+        let stages = written.and_then(Value::as_sequence);
+        if written.is_some() && stages.is_none() {
+            let example = "write one entry a stage, with name, mode and maxAgeSeconds";
+            self.wrong("spec.rollout.stages", "stages is a list", example);
+        }
+        let each = "spec.rollout.stages[]";
+        let mut read = Vec::new();
+        // One more than is allowed, so that the rules see that there are too many.
+        for stage in stages.into_iter().flatten().take(SPEC_STAGE_COUNT + 1) {
+            let Some(stage) = self.object(Some(stage), each) else {
+                continue;
+            };
+            read.push(SpecStage {
+                name: self.text(stage, each, "name").unwrap_or_default(),
+                mode: self.text(stage, each, "mode"),
+                max_age_seconds: self.number(Some(stage), each, "maxAgeSeconds"),
+                min_duration_seconds: self.number(Some(stage), each, "minDurationSeconds"),
+            });
+        }
+        Some(SpecRollout {
+            strategy: self.text(rollout, path, "strategy"),
+            approval: self.text(rollout, path, "approval"),
+            stages: read,
         })
     }
 

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use kube::runtime::events::Reporter;
 
 use super::caches::Caches;
 use super::error::Error;
 use super::lease::Leadership;
+use super::mail_exchangers::MailExchangers;
 use super::metrics::Metrics;
 use super::records::Records;
 use super::service::Services;
@@ -20,7 +21,7 @@ use crate::limits;
 use crate::probe::dns::DnsProbe;
 use crate::probe::target::TargetPolicy;
 use crate::probe::tls::TrustStore;
-use crate::protocol::{Domain, InstallationId, PolicyId};
+use crate::protocol::{Domain, HostName, InstallationId, PolicyId};
 
 /// What every reconcile shares.
 pub(super) struct Context {
@@ -40,6 +41,7 @@ pub(super) struct Context {
     pub(super) locks: DomainLocks,
     pub(super) tenancy: Grants,
     pub(super) services: Services,
+    pub(super) mail_exchangers: MailExchangers,
 }
 
 impl Context {
@@ -70,6 +72,8 @@ pub(super) struct DomainMemory {
     pub(super) fresh: Option<(PolicyId, Timestamp)>,
     /// When a changed TXT record was repaired.
     pub(super) repairs: Vec<Timestamp>,
+    /// MX hosts that were seen, and until when a sender may still remember them.
+    pub(super) mx_until: HashMap<HostName, Timestamp>,
     /// When the step that is waited for began: which one, and since when.
     pub(super) waiting: Option<(String, Timestamp)>,
 }
@@ -107,6 +111,25 @@ impl DomainMemory {
                 now
             }
         }
+    }
+
+    /// Notes the MX hosts that the DNS shows, and gives those that a sender may still remember.
+    pub(super) fn remembered_mx(
+        &mut self,
+        shown: &[HostName],
+        ttl: u32,
+        now: Timestamp,
+    ) -> Vec<HostName> {
+        let until = now.saturating_add(SignedDuration::from_secs(i64::from(ttl)));
+        let until = until.unwrap_or(Timestamp::MAX);
+        self.mx_until.retain(|_, until| *until > now);
+        let older = self.mx_until.keys().filter(|host| !shown.contains(host));
+        let older = older.take(limits::CHECK_MX_HOSTS).cloned().collect();
+        if self.mx_until.len() < limits::MX_REMEMBERED {
+            let shown = shown.iter().map(|host| (host.clone(), until));
+            self.mx_until.extend(shown);
+        }
+        older
     }
 
     /// Notes that an address did not answer, and tells since when.

@@ -17,6 +17,7 @@ use crate::dns::{
     Change, DnsProvider as _, Provider, RecordSet, RecordType, RecordValue, Swap, TsigKey,
     TsigSecret,
 };
+use crate::lifecycle::tls_rpt::{TlsRptSet, looks_like_tls_rpt};
 use crate::lifecycle::txt::TxtSet;
 use crate::lifecycle::{Address, ProviderKey, Publication};
 use crate::limits;
@@ -67,6 +68,15 @@ enum Place {
     },
     /// In the domain's own record, from which our own name servers answer below this zone.
     Record(HostName),
+}
+
+/// A TXT record set in a provider's zone.
+#[derive(Clone, Debug)]
+pub(super) struct TxtPlace {
+    opened: Opened,
+    zone: String,
+    name: String,
+    set: Option<RecordSet>,
 }
 
 /// Opens a provider with its credentials.
@@ -263,6 +273,18 @@ impl Opened {
         })
     }
 
+    /// Reads the TXT record set at a name.
+    async fn txt_place(&self, name: &str) -> Result<TxtPlace, ProviderError> {
+        let zone = self.zone_of(name).await?;
+        let set = self.read(&zone, name, RecordType::Txt).await?;
+        Ok(TxtPlace {
+            opened: self.clone(),
+            zone,
+            name: name.to_owned(),
+            set,
+        })
+    }
+
     async fn handed_over(&self, name: &str) -> Result<Option<HandedOver>, ProviderError> {
         match &self.provider {
             Provider::DnsEndpoints(endpoints) => {
@@ -271,6 +293,47 @@ impl Opened {
             }
             _ => Ok(None),
         }
+    }
+}
+
+impl TxtPlace {
+    /// What of it is about TLS reports.
+    pub(super) fn tls_rpt(&self) -> TlsRptSet {
+        let values = self.set.iter().flat_map(|set| &set.values);
+        let ttl = self.set.as_ref().and_then(|set| set.ttl);
+        TlsRptSet::classify(values.filter_map(RecordValue::txt_octets), ttl)
+    }
+
+    /// Puts a record about TLS reports, or none, in place of those of which `replaced` is true.
+    /// Everything else in the set stays.
+    pub(super) async fn write_tls_rpt(
+        &self,
+        context: &Context,
+        text: Option<&str>,
+        replaced: impl Fn(&str) -> bool,
+        ttl: u32,
+    ) -> Result<Result<Swap, ProviderError>, Error> {
+        let stays = |value: &&RecordValue| {
+            let octets = value.txt_octets().unwrap_or_default();
+            !(looks_like_tls_rpt(&octets) && replaced(&String::from_utf8_lossy(&octets)))
+        };
+        let present = self.set.iter().flat_map(|set| &set.values);
+        let mut values: BTreeSet<RecordValue> = present.filter(stays).cloned().collect();
+        values.extend(text.map(RecordValue::txt));
+        // What is left is not ours: it keeps its TTL.
+        let left = self.set.as_ref().and_then(|set| set.ttl);
+        let ttl = if text.is_some() {
+            ttl
+        } else {
+            left.unwrap_or(ttl)
+        };
+        let change = Change {
+            name: self.name.clone(),
+            record_type: RecordType::Txt,
+            expected: self.set.clone(),
+            desired: record_set(ttl, values),
+        };
+        self.opened.swap(context, &self.zone, &[change]).await
     }
 }
 
@@ -321,6 +384,15 @@ impl View {
         match &self.place {
             Place::Record(zone) => Some(zone),
             Place::Zones { .. } => None,
+        }
+    }
+
+    /// What stands at another name; `None` where the operator's own name servers answer, which know
+    /// no other.
+    pub(super) async fn txt_at(&self, name: &str) -> Result<Option<TxtPlace>, ProviderError> {
+        match &self.place {
+            Place::Zones { opened, .. } => opened.txt_place(name).await.map(Some),
+            Place::Record(_) => Ok(None),
         }
     }
 

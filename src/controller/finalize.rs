@@ -17,9 +17,11 @@ use super::records::{Stored, cached_publication};
 use crate::api::{self, FIELD_MANAGER, FINALIZER, MtaStsPolicy};
 use crate::clock;
 use crate::lifecycle::decide::{Decided, Input, decide};
+use crate::lifecycle::guard::LiveMx;
 use crate::lifecycle::publish::announce;
+use crate::lifecycle::txt::TxtSet;
 use crate::lifecycle::{DeletionPolicy, Owner, Publication, Record, Retiring, retirement};
-use crate::protocol::Domain;
+use crate::protocol::{Domain, PolicyId, StsRecord};
 
 /// Puts the finalizer on the object. Tells whether it had to.
 pub(super) async fn add(context: &Context, policy: &MtaStsPolicy) -> Result<(), Error> {
@@ -132,16 +134,19 @@ async fn mark_retiring(
     domain: &Domain,
     owner: &Owner,
 ) -> Result<(), Error> {
-    let Some(stored) = context.records.read(domain).await? else {
+    let stored = context.records.read(domain).await?;
+    // A record that is lost just now must not let the domain be forgotten with what it announces.
+    if stored.is_none() && told_id(object).is_none() {
         return Ok(());
-    };
-    let record = match stored.publication() {
+    }
+    let record = match stored.as_ref().and_then(Stored::publication) {
         Some(publication) => {
             if publication.owner.uid != owner.uid || publication.retiring.is_some() {
                 return Ok(());
             }
             // A record that was edited by hand is retired with what it should have been serving.
-            stored.record().cloned().or_else(|| restored(&stored))
+            let whole = stored.as_ref().and_then(Stored::record).cloned();
+            whole.or_else(|| restored(stored.as_ref()?))
         }
         None => anew(context, object),
     };
@@ -159,7 +164,7 @@ async fn mark_retiring(
         txt_gone_at: None,
     });
     context.permit()?;
-    context.records.write(Some(&stored), &record).await?;
+    context.records.write(stored.as_ref(), &record).await?;
     let note = note(context, &record.publication, now);
     if let Ok(policy) = &object.0 {
         events::tell(context, policy, EventType::Normal, "Retiring", &note).await;
@@ -210,12 +215,31 @@ fn note(context: &Context, publication: &Publication, now: Timestamp) -> String 
     }
 }
 
-/// A record in place of one that cannot be read, from what the object asks for. Something may be
-/// announced, so it says that something is: then the TXT record's end is seen and waited for.
+/// The id that the object's status tells as announced.
+fn told_id(object: &GuardedPolicy) -> Option<PolicyId> {
+    let status = object.0.as_ref().ok()?.status.as_ref()?;
+    let policy = status.policy.as_ref()?;
+    policy.announced_at?;
+    policy.id.parse().ok()
+}
+
+/// A record in place of one that cannot be read or is gone, from what the object asks for. Something
+/// may be announced, so it says that something is: then the TXT record's end is seen and waited for.
+/// And it takes the worst for granted of what senders hold.
 fn anew(context: &Context, object: &GuardedPolicy) -> Option<Record> {
     let policy = object.0.as_ref().ok()?;
     let accepted = accept(context, policy).ok()?;
     let now = clock::now();
+    let told_id = told_id(object);
+    let told = told_id
+        .as_ref()
+        .map(|id| StsRecord::render(id).into_bytes());
+    // With an id the worst is noted of what senders hold; without one, what the object asks for is.
+    let live = match &told {
+        Some(_) => LiveMx::Unknown("the object is being deleted".to_owned()),
+        None => LiveMx::Hosts(Vec::new()),
+    };
+    let txt = TxtSet::classify(told.as_slice(), &context.installation);
     let decided = decide(&Input {
         desired: &accepted.desired,
         owner: &accepted.owner,
@@ -223,13 +247,21 @@ fn anew(context: &Context, object: &GuardedPolicy) -> Option<Record> {
         installation: &context.installation,
         record: None,
         edited: None,
-        txt: None,
+        txt: Some(&txt),
         adopted: None,
         assume_max_age: accepted.assume_max_age,
+        live: &live,
         now,
     });
     match decided {
-        Decided::New(record, _) => Some(announce(&record, accepted.desired.ttl, 0, now)),
+        Decided::New(record, _) => {
+            let mut announced = announce(&record, accepted.desired.ttl, 0, now);
+            // The new id is not out, and may not be before its body is.
+            if let (Some(announced), Some(id)) = (&mut announced.publication.announced, told_id) {
+                announced.id = id;
+            }
+            Some(announced)
+        }
         Decided::Keep | Decided::Update(_) => None,
     }
 }

@@ -6,7 +6,7 @@ use super::observe::MxSeen;
 use super::own_dns::Led;
 use super::report::{Hold, Report};
 use crate::api::condition::Reason;
-use crate::diagnosis::live::nearest;
+use crate::diagnosis::live::{nearest, tls_findings};
 use crate::diagnosis::{Code, Finding, Severity};
 use crate::lifecycle::Record;
 use crate::lifecycle::observation::{
@@ -26,6 +26,10 @@ pub(super) fn findings(report: &Report, now: Timestamp) -> Vec<Finding> {
         }
         if let Some(mx) = &report.mx {
             coverage(domain, record, mx, &mut findings);
+        }
+        if let Some(look) = &report.mx_look {
+            let mode = record.publication.current.mode;
+            findings.extend(tls_findings(domain.as_str(), &look.hosts, mode, now));
         }
     }
     conflicts(report, &mut findings);

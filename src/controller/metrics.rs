@@ -1,6 +1,6 @@
 //! What the controller counts. Names stand here once; labels are bounded by what is configured.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,10 +13,11 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::error::ProviderError;
+use crate::diagnosis::{Code, Finding};
 use crate::protocol::{Domain, Mode, PolicyId};
 
 /// A label value that is known at compile time.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 struct Word(&'static str);
 
 impl EncodeLabelValue for Word {
@@ -53,6 +54,13 @@ struct IdLabels {
     mode: String,
 }
 
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, EncodeLabelSet)]
+struct FindingLabels {
+    domain: String,
+    code: Word,
+    severity: Word,
+}
+
 /// The controller's metrics. Series with a domain exist only for domains that have a record or
 /// an object, and go with them.
 #[derive(Clone, Debug)]
@@ -71,6 +79,9 @@ pub(super) struct Metrics {
     orphaned: Family<DomainLabel, Gauge>,
     repairs: Counter,
     drifting: Family<DomainLabel, Gauge>,
+    enforce_held: Family<DomainLabel, Gauge>,
+    findings: Family<FindingLabels, Gauge>,
+    found: Arc<Mutex<HashMap<Domain, BTreeSet<FindingLabels>>>>,
     leader: Gauge,
     tenancy_file: Gauge,
 }
@@ -98,6 +109,9 @@ impl Metrics {
             orphaned: Family::default(),
             repairs: Counter::default(),
             drifting: Family::default(),
+            enforce_held: Family::default(),
+            findings: Family::default(),
+            found: Arc::default(),
             leader: Gauge::default(),
             tenancy_file: Gauge::default(),
         };
@@ -176,6 +190,16 @@ impl Metrics {
             "drifting",
             "1 while somebody keeps changing the TXT record and it is no longer repaired",
             self.drifting.clone(),
+        );
+        r.register(
+            "enforce_held",
+            "1 while mode enforce, or a change of what is enforced, waits for the live MX hosts",
+            self.enforce_held.clone(),
+        );
+        r.register(
+            "finding",
+            "Findings about a domain by code and severity",
+            self.findings.clone(),
         );
         r.register(
             "leader",
@@ -307,6 +331,35 @@ impl Metrics {
         set_or_remove(&self.drifting, domain, drifting);
     }
 
+    pub(super) fn enforce_held(&self, domain: &Domain, held: bool) {
+        set_or_remove(&self.enforce_held, domain, held);
+    }
+
+    /// All that is known to be wrong with a domain. Codes that are not found any more go.
+    pub(super) fn findings(&self, domain: &Domain, found: &[Finding]) {
+        let mut counts: BTreeMap<FindingLabels, i64> = BTreeMap::new();
+        for finding in found {
+            let labels = FindingLabels {
+                domain: domain.to_string(),
+                code: Word(finding.code.name()),
+                severity: Word(finding.severity.as_str()),
+            };
+            *counts.entry(labels).or_default() += 1;
+        }
+        let mut known = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let now: BTreeSet<FindingLabels> = counts.keys().cloned().collect();
+        let before = known.insert(domain.clone(), now).unwrap_or_default();
+        for gone in before.iter().filter(|labels| !counts.contains_key(labels)) {
+            self.findings.remove(gone);
+        }
+        for (labels, count) in counts {
+            self.findings.get_or_create(&labels).set(count);
+        }
+        if known.get(domain).is_some_and(BTreeSet::is_empty) {
+            known.remove(domain);
+        }
+    }
+
     pub(super) fn leader(&self, leader: bool) {
         self.leader.set(i64::from(leader));
     }
@@ -319,6 +372,7 @@ impl Metrics {
     pub(super) fn forget(&self, domain: &Domain) {
         let label = domain_label(domain);
         self.announced(domain, None);
+        self.findings(domain, &[]);
         for family in [
             &self.ready,
             &self.healthy,
@@ -328,6 +382,7 @@ impl Metrics {
             &self.clock_skew,
             &self.orphaned,
             &self.drifting,
+            &self.enforce_held,
         ] {
             family.remove(&label);
         }
@@ -349,6 +404,8 @@ pub fn sample(domain: &Domain, id: &PolicyId) -> Registry {
     metrics.clock_skew(domain, true);
     metrics.orphaned(domain, true);
     metrics.drifting(domain, true);
+    metrics.enforce_held(domain, true);
+    metrics.findings(domain, &[Finding::new(Code::MxUncovered, "", "")]);
     metrics.registry()
 }
 

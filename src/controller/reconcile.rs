@@ -19,20 +19,25 @@ use super::hold::{hold, provider_hold, sharers};
 use super::observe::{self, DnsSeen};
 use super::records::{Content, Stored, cached_publication};
 use super::report::Report;
+use super::rollout::Climb;
 use super::spec::unreadable;
 use super::steps::{Due, note_fresh};
 use super::way_in::{self, Made};
-use super::{dns_endpoint, events, finalize, gateway, object_status, own_dns, span, status};
+use super::{
+    dns_endpoint, events, finalize, gateway, mail_exchangers, object_status, own_dns, rollout,
+    span, status, tls_rpt,
+};
 use crate::api::MtaStsPolicy;
 use crate::api::condition::Reason;
 use crate::clock;
 use crate::lifecycle::Record;
-use crate::lifecycle::decide::{Cause, Decided, Edited, Input, decide};
+use crate::lifecycle::decide::{Cause, Decided, Edited, Input, decide, wanted};
+use crate::lifecycle::guard::{Held, LiveMx};
 use crate::lifecycle::observation::AddressState;
 use crate::lifecycle::publish;
 use crate::lifecycle::txt::TxtSet;
 use crate::limits;
-use crate::protocol::Domain;
+use crate::protocol::{Domain, Mode};
 
 /// How a pass ends.
 pub(super) enum Next {
@@ -194,9 +199,21 @@ async fn pass(
         ));
     }
     let adoption = adoption(context, accepted, stored.as_ref(), &dns).await;
+    let enforces = stored
+        .as_ref()
+        .and_then(Stored::publication)
+        .is_some_and(|p| p.current.mode == Mode::Enforce);
+    let wait = accepted.desired.mode == Some(Mode::Enforce) && !enforces;
+    let mx_look = mail_exchangers::look(context, domain, &dns.mx, wait).await;
+    let live = mail_exchangers::live(&dns.mx, &dns.mx_before, &mx_look);
+    let seen = SeenBefore {
+        dns: &dns,
+        adoption: &adoption,
+        live: &live,
+    };
     // decide
-    let decided = decided(context, policy, accepted, stored, &dns, &adoption).await?;
-    let Some((stored, record)) = decided else {
+    let decided = decided(context, policy, accepted, stored, &seen).await?;
+    let Some((stored, record, held)) = decided else {
         return Ok((None, Next::Again));
     };
     if own_dns::settle(context, accepted, &stored, &record, &dns.txt_name).await? {
@@ -211,6 +228,9 @@ async fn pass(
         txt_name: Some(dns.txt_name.clone()),
         ttl: accepted.desired.ttl,
         rival: way_in::rival(context, domain),
+        mx: Some(dns.mx.clone()),
+        mx_look: Some(mx_look),
+        held,
         ..Report::default()
     };
     if let (Some(way), false) = (&accepted.way_in, accepted.desired.suspend) {
@@ -241,7 +261,6 @@ async fn pass(
     let now = clock::now();
     let progress = publish::progress(&record, &seen, now);
     note_fresh(context, &record, &progress, now);
-    report.mx = Some(dns.mx.clone());
     if let Some(Ok(view)) = &dns.provider {
         let announced = record.publication.announced.as_ref().map(|a| &a.id);
         report.waits_for = dns_endpoint::waits_for(view, &seen, announced);
@@ -265,14 +284,42 @@ async fn pass(
             world: &seen,
             now,
         };
-        if way_in::remove_old(context, accepted, &stored, &record, &way).await? {
+        let written = way_in::remove_old(context, accepted, &stored, &record, &way).await?
+            || tls_rpt::settle(context, accepted, (&stored, &record), &dns, &mut report).await?;
+        if written {
             return Ok((None, Next::Again));
         }
     }
     report.record = Some(record);
     report.seen = Some(seen);
     report.progress = Some(progress);
-    Ok((Some(report), next))
+    let Next::Wait(after) = next else {
+        return Ok((Some(report), Next::Again));
+    };
+    let climb = Climb {
+        context,
+        policy,
+        accepted,
+        stored: &stored,
+        live: &live,
+    };
+    if climb.settle(&mut report).await? {
+        return Ok((None, Next::Again));
+    }
+    let after = sooner(context, &report, after);
+    Ok((Some(report), Next::Wait(after)))
+}
+
+/// While an MX host is being asked, or what it shows holds the policy, it is looked at again soon.
+fn sooner(context: &Context, report: &Report, after: Duration) -> Duration {
+    let after = rollout::sooner(report, after);
+    if report.mx_look.as_ref().is_some_and(|look| look.pending) {
+        return after.min(mail_exchangers::WHILE_PENDING);
+    }
+    match &report.held {
+        Some(_) => after.min(limits::MX_LOOK_AGAIN.min(context.settings.probe_interval())),
+        None => after,
+    }
 }
 
 /// What there is to tell of an object that is suspended and has no record to be left as it is.
@@ -300,15 +347,27 @@ fn owned_by_another(stored: Option<&Stored>, accepted: &Accepted) -> Option<Reje
     })
 }
 
-/// Decides, and writes what was decided; `None` if something was written.
+/// What a decision depends on besides spec and record.
+struct SeenBefore<'a> {
+    dns: &'a DnsSeen,
+    adoption: &'a Adoption,
+    live: &'a LiveMx,
+}
+
+/// Decides, and writes what was decided; `None` if something was written. Comes with what holds the
+/// policy that the spec asks for.
 async fn decided(
     context: &Context,
     policy: &MtaStsPolicy,
     accepted: &Accepted,
     stored: Option<Stored>,
-    dns: &DnsSeen,
-    adoption: &Adoption,
-) -> Result<Option<(Stored, Record)>, Error> {
+    seen: &SeenBefore<'_>,
+) -> Result<Option<(Stored, Record, Option<Held>)>, Error> {
+    let SeenBefore {
+        dns,
+        adoption,
+        live,
+    } = seen;
     let desired = &accepted.desired;
     // Where an alias leads to another domain's record, its id is no sign of a loss of ours.
     let txt = match sharers(context, &desired.domain, &dns.txt_name).is_empty() {
@@ -323,7 +382,7 @@ async fn decided(
         Content::Edited(publication, body) => Some(Edited { publication, body }),
         _ => None,
     });
-    let decision = decide(&Input {
+    let input = Input {
         desired,
         owner: &accepted.owner,
         provider: accepted.provider.as_ref().map(|p| &p.key),
@@ -333,12 +392,14 @@ async fn decided(
         txt: Some(&txt),
         adopted,
         assume_max_age: accepted.assume_max_age,
+        live,
         now: clock::now(),
-    });
+    };
+    let (decision, held) = (decide(&input), wanted(&input).held);
     let record = stored.as_ref().and_then(Stored::record).cloned();
     match (decision, stored, record) {
-        (Decided::Keep, Some(stored), Some(record)) => Ok(Some((stored, record))),
-        (_, Some(stored), Some(record)) if desired.suspend => Ok(Some((stored, record))),
+        (Decided::Keep, Some(stored), Some(record)) => Ok(Some((stored, record, held))),
+        (_, Some(stored), Some(record)) if desired.suspend => Ok(Some((stored, record, None))),
         (Decided::Update(record), stored, _) => {
             context.permit()?;
             context.records.write(stored.as_ref(), &record).await?;

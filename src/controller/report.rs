@@ -2,10 +2,14 @@
 
 use super::accept::Rejected;
 use super::gateway::Missing;
+use super::mail_exchangers::MxLook;
 use super::observe::MxSeen;
 use super::own_dns::Own;
+use super::rollout::RolloutReport;
+use super::tls_rpt::TlsRptReport;
 use crate::api::condition::Reason;
 use crate::diagnosis::Finding;
+use crate::lifecycle::guard::Held;
 use crate::lifecycle::observation::Observation;
 use crate::lifecycle::publish::Progress;
 use crate::lifecycle::{Address, Record};
@@ -23,7 +27,15 @@ pub(super) struct Report {
     pub(super) seen: Option<Observation>,
     pub(super) progress: Option<Progress>,
     pub(super) mx: Option<MxSeen>,
+    /// What the live MX hosts show on port 25.
+    pub(super) mx_look: Option<MxLook>,
+    /// Why the policy that the spec asks for is not published.
+    pub(super) held: Option<Held>,
     pub(super) txt_name: Option<String>,
+    /// Where the domain is on its ladder, where it climbs one.
+    pub(super) rollout: Option<RolloutReport>,
+    /// How far the record about TLS reports is, where one is asked for.
+    pub(super) tls_rpt: Option<TlsRptReport>,
     pub(super) wanted_addresses: Vec<Address>,
     pub(super) ttl: u32,
     /// Why the way in is not there yet, or not open.

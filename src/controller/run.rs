@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use super::caches::{self, Caches, Fill, Filled, Streams, Triggers};
 use super::context::{Context, DomainLocks, Memory};
 use super::lease::{LeaderElector, Leadership, LeaseError, lease_client};
+use super::mail_exchangers::MailExchangers;
 use super::metrics::Metrics;
 use super::records::{Records, object_labels};
 use super::scope::Scope;
@@ -232,6 +233,7 @@ async fn context(
         locks: DomainLocks::default(),
         tenancy,
         services: Services::default(),
+        mail_exchangers: MailExchangers::default(),
     })
 }
 

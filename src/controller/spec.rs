@@ -1,23 +1,27 @@
 //! The specs of our objects, judged by the rules and parsed. (pure)
 
+use jiff::SignedDuration;
 use kube::ResourceExt as _;
 
 use super::accept::Rejected;
 use super::service::{Credentials, own_blocks};
+use crate::api;
 use crate::api::condition::Reason;
 use crate::api::{
     AuthoritativeSpec, ClusterDnsProviderSpec, DeletionPolicy, DnsProviderSpec, DnsServiceSpec,
     GatewayParentRef, IngressSpec, IssuerKind, MtaStsPolicy, MtaStsPolicySpec, ProviderKind,
-    Rfc2136Spec, SecretKeyRef, TsigSpec,
+    Rfc2136Spec, RolloutSpec, RolloutStrategy, SecretKeyRef, StageSpec, TsigSpec,
 };
 use crate::diagnosis::{
     ApiFields, CredentialFields, Finding, ProviderFields, Rfc2136Fields, SecretKeyFields,
     ServiceFields, Severity, SpecAddress, SpecFields, SpecHosting, SpecIngress, SpecIssuer,
-    SpecParentRef, SpecProvider, SpecTls, lint_provider, lint_spec,
+    SpecParentRef, SpecProvider, SpecRollout, SpecStage, SpecTls, lint_provider, lint_spec,
 };
 use crate::lifecycle::desired::{AddressWish, Desired};
+use crate::lifecycle::guard::Enforcement;
 use crate::lifecycle::observation::printable;
-use crate::protocol::{Domain, HostName, MaxAge, Mode, MxPattern};
+use crate::lifecycle::rollout::{Rollout, Stage};
+use crate::protocol::{Domain, HostName, MaxAge, Mode, MxPattern, Rua, TlsRptRecord};
 
 /// Annotation: what a lost record is taken to have said at worst, in seconds.
 const ASSUME_MAX_AGE: &str = "mta-sts.dev/assume-max-age-seconds";
@@ -193,6 +197,13 @@ fn lint(spec: &MtaStsPolicySpec) -> Vec<Finding> {
                 name: &reference.name,
             }),
         ttl_seconds: Some(spec.dns.ttl_seconds),
+        rollout: spec.rollout.as_ref().map(|rollout| SpecRollout {
+            strategy: Some(rollout.strategy.as_str()),
+            approval: Some(rollout.approval.as_str()),
+            stages: rollout.stages.iter().map(stage_fields).collect(),
+        }),
+        rua: spec.tls_reporting.as_ref().map(|it| it.rua.as_slice()),
+        enforcement: spec.enforcement.map(api::Enforcement::as_str),
         deletion_policy: spec.deletion_policy.map(DeletionPolicy::as_str),
         hosting: Some(SpecHosting {
             ingress: hosting.ingress.as_ref().map(ingress_fields),
@@ -217,6 +228,21 @@ fn parent_fields(parent: &GatewayParentRef) -> SpecParentRef<'_> {
         name: &parent.name,
         section_name: parent.section_name.as_deref(),
         port: parent.port.map(i64::from),
+    }
+}
+
+fn stage_fields(stage: &StageSpec) -> SpecStage<'_> {
+    let StageSpec {
+        name,
+        mode,
+        max_age_seconds,
+        min_duration_seconds,
+    } = stage;
+    SpecStage {
+        name,
+        mode: Some(mode.as_str()),
+        max_age_seconds: Some(*max_age_seconds),
+        min_duration_seconds: Some(*min_duration_seconds),
     }
 }
 
@@ -257,11 +283,50 @@ fn parse(policy: &MtaStsPolicy) -> Option<Desired> {
         mode: spec.mode,
         mx,
         max_age,
+        rollout: match &spec.rollout {
+            Some(rollout) if rollout.strategy == RolloutStrategy::Progressive => {
+                Some(ladder(rollout)?)
+            }
+            _ => None,
+        },
+        enforcement: match spec.enforcement.unwrap_or_default() {
+            api::Enforcement::Guarded => Enforcement::Guarded,
+            api::Enforcement::Unconditional => Enforcement::Unconditional,
+        },
+        tls_rpt: match &spec.tls_reporting {
+            Some(reporting) => Some(TlsRptRecord {
+                rua: reporting
+                    .rua
+                    .iter()
+                    .map(|text| Rua::parse(text).ok())
+                    .collect::<Option<_>>()?,
+            }),
+            None => None,
+        },
         ttl: u32::try_from(spec.dns.ttl_seconds).ok()?,
         adopt: spec.dns.adopt,
         external: spec.hosting.external.is_some(),
         address: address(policy)?,
         suspend: spec.suspend,
+    })
+}
+
+fn ladder(spec: &RolloutSpec) -> Option<Rollout> {
+    let stage = |written: &StageSpec| {
+        Some(Stage {
+            name: written.name.clone(),
+            mode: written.mode,
+            max_age: MaxAge::from_seconds(u32::try_from(written.max_age_seconds).ok()?).ok()?,
+            min_duration: SignedDuration::from_secs(written.min_duration_seconds),
+        })
+    };
+    let stages: Vec<Stage> = spec.stages.iter().map(stage).collect::<Option<_>>()?;
+    Some(Rollout {
+        stages: match stages.is_empty() {
+            true => Rollout::default_stages(),
+            false => stages,
+        },
+        manual: spec.approval == api::Approval::Manual,
     })
 }
 

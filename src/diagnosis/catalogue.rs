@@ -263,6 +263,8 @@ catalogue! {
         SpecMxPresetUnknown "spec-mx-preset-unknown" both(Error), Lint, None, "An entry of mxPresets is no known preset.";
         SpecMaxAgeInvalid "spec-max-age-invalid" both(Error), Lint, BODY, "maxAgeSeconds is not 1 to 31557600.";
         SpecTtlInvalid "spec-ttl-invalid" both(Error), Lint, None, "dns.ttlSeconds is not 30 to 86400.";
+        SpecRolloutInvalid "spec-rollout-invalid" both(Error), Lint, None, "rollout has a word that it does not know, stages that do not lead from testing to enforce, or a value of a stage that may not be one.";
+        SpecEnforcementInvalid "spec-enforcement-invalid" both(Error), Lint, None, "enforcement is not one of Guarded, Unconditional.";
         SpecDeletionPolicyInvalid "spec-deletion-policy-invalid" both(Error), Lint, Some("RFC 8461 §8.3"), "deletionPolicy is not one of Graceful, Immediate, Retain.";
         SpecProviderInvalid "spec-provider-invalid" both(Error), Lint, None, "dns.providerRef names no DnsProvider or ClusterDnsProvider.";
         SpecDnsProviderInvalid "spec-dns-provider-invalid" both(Error), Lint, None, "A field of a DnsProvider or ClusterDnsProvider is missing, or has a value that may not be one.";

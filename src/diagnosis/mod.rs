@@ -22,6 +22,6 @@ pub use report::{ResultAdvice, ResultMeaning, advise, explain_report, refuse_rep
 pub use spec::{
     ApiFields, CredentialFields, ProviderFields, ProviderSelector, Rfc2136Fields, SecretKeyFields,
     ServiceFields, SpecAddress, SpecFields, SpecHosting, SpecIngress, SpecIssuer, SpecParentRef,
-    SpecProvider, SpecTls,
+    SpecProvider, SpecRollout, SpecStage, SpecTls,
 };
 pub use text::printable;

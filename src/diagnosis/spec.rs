@@ -19,8 +19,38 @@ pub struct SpecFields<'a> {
     pub ttl_seconds: Option<i64>,
     /// `hosting`.
     pub hosting: Option<SpecHosting<'a>>,
+    /// `rollout`.
+    pub rollout: Option<SpecRollout<'a>>,
+    /// `tlsReporting.rua`.
+    pub rua: Option<&'a [String]>,
+    /// `enforcement`.
+    pub enforcement: Option<&'a str>,
     /// `deletionPolicy`.
     pub deletion_policy: Option<&'a str>,
+}
+
+/// `rollout`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SpecRollout<'a> {
+    /// `strategy`.
+    pub strategy: Option<&'a str>,
+    /// `approval`.
+    pub approval: Option<&'a str>,
+    /// `stages`.
+    pub stages: Vec<SpecStage<'a>>,
+}
+
+/// One of `rollout.stages`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SpecStage<'a> {
+    /// `name`; empty where it is missing.
+    pub name: &'a str,
+    /// `mode`.
+    pub mode: Option<&'a str>,
+    /// `maxAgeSeconds`.
+    pub max_age_seconds: Option<i64>,
+    /// `minDurationSeconds`.
+    pub min_duration_seconds: Option<i64>,
 }
 
 /// `dns.providerRef`.

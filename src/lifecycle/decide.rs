@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 
 use super::desired::{Desired, desired_policy};
+use super::guard::{Before, Guarded, LiveMx, before, guard};
 use super::record::{Decision, DnsState, LedgerEntry, Owner, ProviderKey, Publication, Record};
+use super::rollout::{OnStage, Stage};
 use super::{ledger, txt::TxtSet};
 use crate::protocol::{InstallationId, MaxAge, Mode, Policy, PolicyId, Sha256Digest};
 
@@ -28,6 +30,8 @@ pub struct Input<'a> {
     pub adopted: Option<&'a Adopted>,
     /// What a lost record is taken to have said at worst.
     pub assume_max_age: MaxAge,
+    /// The live MX hosts.
+    pub live: &'a LiveMx,
     /// The time.
     pub now: Timestamp,
 }
@@ -78,13 +82,12 @@ pub enum Decided {
 
 /// Decides. Body and id are decided together, so that one write carries both.
 pub fn decide(input: &Input<'_>) -> Decided {
-    let adopted_mode = input.adopted.map(|a| a.policy.mode);
     let restored = input.edited.and_then(|edited| restored(input, edited));
     let input = &Input {
         record: restored.as_ref().or(input.record),
         ..*input
     };
-    let policy = desired_policy(input.desired, adopted_mode, input.record);
+    let policy = wanted(input).policy;
     match (cause(input, &policy), input.record) {
         (Some(cause), _) => Decided::New(Box::new(new_record(input, &policy, cause)), cause),
         (None, Some(record)) => match update(input, record) {
@@ -93,6 +96,49 @@ pub fn decide(input: &Input<'_>) -> Decided {
         },
         (None, None) => Decided::Keep,
     }
+}
+
+/// The policy that is to be published, and what keeps another one back.
+pub fn wanted(input: &Input<'_>) -> Guarded {
+    let adopted = input.adopted.map(|adopted| adopted.policy.mode);
+    let mut policy = desired_policy(input.desired, adopted, input.record);
+    let before = before_decision(input);
+    if let Some(stage) = stage(input, &before) {
+        policy.mode = stage.mode;
+        policy.max_age = stage.max_age;
+    }
+    guard(input.desired, policy, before, input.live)
+}
+
+/// What senders go by now.
+pub fn before_decision(input: &Input<'_>) -> Before {
+    let adopted = input.adopted.map(|adopted| &adopted.policy);
+    before(
+        publication_before(input),
+        adopted,
+        input.installation,
+        input.now,
+    )
+}
+
+/// The stage that the domain is on, where it is to climb a ladder.
+fn stage<'a>(input: &Input<'a>, before: &Before) -> Option<&'a Stage> {
+    let on = publication_before(input).and_then(|p| p.rollout.as_ref());
+    input.desired.rollout.as_ref()?.stage(on, before)
+}
+
+fn on_stage(input: &Input<'_>) -> Option<OnStage> {
+    let stage = stage(input, &before_decision(input))?;
+    let on = publication_before(input).and_then(|p| p.rollout.as_ref());
+    Some(match on {
+        Some(on) => on.kept(stage),
+        None => OnStage::enter(stage, input.now),
+    })
+}
+
+fn publication_before<'a>(input: &Input<'a>) -> Option<&'a Publication> {
+    let edited = input.edited.map(|edited| edited.publication);
+    input.record.map(|record| &record.publication).or(edited)
 }
 
 /// A record of which only the body was edited, with its own body again: no policy server has
@@ -132,10 +178,7 @@ fn cause(input: &Input<'_>, policy: &Policy) -> Option<Cause> {
 
 /// The ids in DNS that are ours and that the record does not know.
 fn lost_ids<'a>(input: &Input<'a>) -> impl Iterator<Item = &'a PolicyId> {
-    let publication = input
-        .record
-        .map(|r| &r.publication)
-        .or(input.edited.map(|e| e.publication));
+    let publication = publication_before(input);
     let ids = input.txt.into_iter().flat_map(TxtSet::ours);
     ids.filter(move |id| !publication.is_some_and(|p| p.knows(id)))
 }
@@ -153,10 +196,7 @@ impl Publication {
 }
 
 fn new_record(input: &Input<'_>, policy: &Policy, cause: Cause) -> Record {
-    let before = input
-        .record
-        .map(|r| &r.publication)
-        .or(input.edited.map(|e| e.publication));
+    let before = publication_before(input);
     let mut entries = before.map(|p| p.ledger.clone()).unwrap_or_default();
     // Whatever else is the cause: what the record does not know of was served.
     let worst =
@@ -191,6 +231,7 @@ fn new_record(input: &Input<'_>, policy: &Policy, cause: Cause) -> Record {
             ledger: entries,
             dns: dns_state(input, before),
             adopted_mode: adopted_mode(input, before),
+            rollout: on_stage(input),
             external: input.desired.external,
             retiring: None,
             retired: false,
@@ -256,6 +297,7 @@ fn update(input: &Input<'_>, record: &Record) -> Decided {
     publication.owner = input.owner.clone();
     publication.dns = dns_state(input, Some(&record.publication));
     publication.adopted_mode = adopted_mode(input, Some(&record.publication));
+    publication.rollout = on_stage(input);
     publication.external = input.desired.external;
     if publication.retiring.take().is_some() {
         // Its TXT record may be gone: writing it again is a publication, no repair.
@@ -293,6 +335,7 @@ mod tests {
         desired: Desired,
         owner: Owner,
         installation: InstallationId,
+        live: LiveMx,
         now: Timestamp,
     }
 
@@ -306,6 +349,7 @@ mod tests {
                     uid: "1".to_owned(),
                 },
                 installation: "00c0de".parse().unwrap(),
+                live: LiveMx::Hosts(Vec::new()),
                 now: "2026-11-25T12:00:00Z".parse().unwrap(),
             }
         }
@@ -321,6 +365,7 @@ mod tests {
                 txt,
                 adopted: None,
                 assume_max_age: MaxAge::MAX,
+                live: &self.live,
                 now: self.now,
             }
         }

@@ -2,8 +2,10 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::guard::Enforcement;
 use super::record::{Address, Record};
-use crate::protocol::{Domain, HostName, MaxAge, Mode, MxPattern, Policy};
+use super::rollout::Rollout;
+use crate::protocol::{Domain, HostName, MaxAge, Mode, MxPattern, Policy, TlsRptRecord};
 
 /// A valid spec: every value parsed, every default that needs no cluster filled in.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -16,6 +18,12 @@ pub struct Desired {
     pub mx: Vec<MxPattern>,
     /// The max_age, where the spec names one.
     pub max_age: Option<MaxAge>,
+    /// The ladder to mode enforce; `None`: the policy is published as it is written.
+    pub rollout: Option<Rollout>,
+    /// Whether the live MX hosts may hold mode enforce back.
+    pub enforcement: Enforcement,
+    /// The record that asks for TLS reports, where one is to be published.
+    pub tls_rpt: Option<TlsRptRecord>,
     /// TTL of the records in seconds.
     pub ttl: u32,
     /// Whether foreign records are taken over.
@@ -93,6 +101,9 @@ pub(crate) mod tests {
             mode: None,
             mx: vec![MxPattern::parse("mail.example.org").unwrap()],
             max_age: None,
+            rollout: None,
+            enforcement: Enforcement::Guarded,
+            tls_rpt: None,
             ttl: 300,
             adopt: false,
             external: false,

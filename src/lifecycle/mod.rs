@@ -4,6 +4,7 @@ pub mod address;
 pub mod allowed;
 pub mod decide;
 pub mod desired;
+pub mod guard;
 pub mod ledger;
 pub mod names;
 pub mod observation;
@@ -12,7 +13,9 @@ pub mod ownership;
 pub mod publish;
 pub mod record;
 pub mod retirement;
+pub mod rollout;
 pub mod tenancy;
+pub mod tls_rpt;
 pub mod txt;
 
 pub use record::{

@@ -460,4 +460,4 @@ pub fn confirm(record: &Record, now: Timestamp) -> Record {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

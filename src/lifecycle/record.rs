@@ -7,6 +7,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::rollout::OnStage;
+use super::tls_rpt::TlsRptNotes;
 use crate::protocol::{
     Domain, HostName, InstallationId, MaxAge, Mode, MxPattern, Policy, PolicyId, Sha256Digest,
 };
@@ -55,6 +57,9 @@ pub struct Publication {
     /// Mode of a foreign policy that was taken over; stands until the spec names a mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted_mode: Option<Mode>,
+    /// Where the domain is on its ladder; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<OnStage>,
     /// Whether somebody else serves the policy.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub external: bool,
@@ -171,6 +176,9 @@ pub struct DnsState {
     /// Largest TTL of the address chain that the present one replaced, in seconds.
     #[serde(default)]
     pub addresses_previous_ttl: u32,
+    /// The texts of `_smtp._tls.<domain>` that are ours: noted before they are written.
+    #[serde(default, skip_serializing_if = "TlsRptNotes::is_empty")]
+    pub tls_rpt: TlsRptNotes,
     /// What the operator's own name servers answer beside the TXT record; absent where somebody
     /// else's servers have the records.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -36,7 +36,7 @@ pub fn stage(publication: &Publication, grace: SignedDuration, now: Timestamp) -
         DeletionPolicy::Immediate => Stage::TakeAway,
         _ if retiring.over_at.is_some() || retiring.txt_gone_at.is_some() => Stage::TakeAway,
         // No sender was ever told; or the body is somebody else's, who goes on serving it.
-        _ if publication.announced.is_none() || publication.external => Stage::TakeAway,
+        _ if nobody_was_told(publication) || publication.external => Stage::TakeAway,
         _ if grace_ends > now && !has_begun(publication, retiring.since) => {
             Stage::Grace(grace_ends)
         }
@@ -46,6 +46,16 @@ pub fn stage(publication: &Publication, grace: SignedDuration, now: Timestamp) -
             _ => Stage::CompareClocks,
         },
     })
+}
+
+/// Whether nothing was ever announced. A record that stands in for one that was lost has announced
+/// nothing either, and the id by which the loss was noticed leads senders to its body.
+fn nobody_was_told(publication: &Publication) -> bool {
+    let stands_in = publication
+        .ledger
+        .iter()
+        .any(|entry| entry.sha256.is_none());
+    publication.announced.is_none() && !stands_in
 }
 
 /// When the last sender gives up the last policy that is not `none`: the latest end in the ledger.
@@ -160,6 +170,7 @@ mod tests {
                 current,
                 dns: DnsState::default(),
                 adopted_mode: None,
+                rollout: None,
                 external: false,
                 retiring: Some(Retiring {
                     since: at(0),
@@ -224,6 +235,12 @@ mod tests {
         let mut never_told = record(DeletionPolicy::Graceful);
         never_told.publication.announced = None;
         assert_eq!(due(&never_told, 1), Stage::TakeAway);
+        // In place of a record that was lost: the id that is out leads senders to its body.
+        let mut stands_in = never_told.clone();
+        let lost = "2026112512000000000000000c0d".parse().unwrap();
+        let worst = LedgerEntry::worst_case(lost, MaxAge::MAX, at(0));
+        stands_in.publication.ledger.push(worst);
+        assert_eq!(due(&stands_in, 600), Stage::DecideNone);
         let mut elsewhere = record(DeletionPolicy::Graceful);
         elsewhere.publication.external = true;
         assert_eq!(due(&elsewhere, 1), Stage::TakeAway);

@@ -23,6 +23,7 @@
 //! | [`netns`] | a network of the test's own, with ports 25, 53 and 443 |
 //! | [`peers`] | MTA-STS readers that others wrote, as judges |
 //! | [`postfix::Postfix`] | Postfix, as a domain's MX and as a sender |
+//! | [`smtp::MailServer`] | a mail exchanger whose TLS can be broken and mended while it runs |
 //! | [`slow::Slow`] | a way to a server on which its answers take a while |
 //! | [`place::Place`] | all of it together, with a proxy before each server |
 //! | [`wait`] | waiting for a condition, never for a fixed time |
@@ -71,6 +72,7 @@ pub mod process;
 pub mod rbac;
 pub mod run;
 pub mod slow;
+pub mod smtp;
 pub mod tls;
 pub mod wait;
 pub mod world;

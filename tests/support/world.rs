@@ -69,6 +69,8 @@ pub struct ControllerSettings {
     pub allow_targets: Vec<String>,
     /// Detours of the public URLs: by default all of them to the front.
     pub connect_to: Vec<String>,
+    /// Whether MX hosts are asked on port 25. Most tests have none.
+    pub smtp: bool,
     /// Further flags.
     pub flags: Vec<String>,
 }
@@ -248,6 +250,7 @@ impl World {
             probe_seconds: 2,
             allow_targets: vec!["127.0.0.0/8".to_owned()],
             connect_to: vec![format!("::{}", host_and_port(self.front.address()))],
+            smtp: false,
             flags: Vec::new(),
         }
     }
@@ -281,6 +284,9 @@ impl World {
             format!("--ca-file={}", self.front.ca_file().display()),
             format!("--probe-interval={}", settings.probe_seconds),
         ];
+        if !settings.smtp {
+            args.push("--smtp=Never".to_owned());
+        }
         for range in &settings.allow_targets {
             args.push(format!("--allow-target={range}"));
         }

@@ -13,6 +13,7 @@
 - --policy-port=8080
 - --public-gate={{ .Values.settings.publicGate }}
 - --dns-verify={{ .Values.settings.dnsVerify }}
+- --smtp={{ .Values.settings.smtp }}
 - --probe-interval={{ .Values.settings.probeIntervalSeconds | int64 }}
 - --retirement-delay={{ .Values.settings.retirementDelaySeconds | int64 }}
 {{- with .Values.settings.installationId }}

@@ -162,7 +162,7 @@ fn show(args: &StatusArgs, report: &Report, streams: &mut Streams<'_>) -> io::Re
                 // Clears the screen and goes to its upper left corner.
                 write!(out, "\u{1b}[2J\u{1b}[H")?;
             }
-            let colour = args.shown.colour(streams.terminal);
+            let colour = args.shown.colour.on(streams.terminal);
             let one = args.name.is_some() || args.domain.is_some();
             if one {
                 text::trees(out, report, colour, clock::now())?;

@@ -6,7 +6,9 @@ use kube::ResourceExt as _;
 use kube::core::DynamicObject;
 use serde::Serialize;
 
-use crate::api::{Condition, ConditionStatus, ConditionType, MtaStsPolicyStatus, RecordStatus};
+use crate::api::{
+    Condition, ConditionStatus, ConditionType, MtaStsPolicyStatus, RecordStatus, RolloutStatus,
+};
 use crate::lifecycle::record::PUBLICATION_KEY;
 use crate::lifecycle::{LedgerEntry, Publication};
 
@@ -61,6 +63,8 @@ pub(super) struct PolicyReport {
     pub(super) current: bool,
     pub(super) deleted_at: Option<Timestamp>,
     pub(super) conditions: Vec<ConditionReport>,
+    /// Where the domain is on its ladder; null without one.
+    pub(super) rollout: Option<RolloutStatus>,
     pub(super) records: Vec<RecordSetReport>,
     pub(super) findings: Vec<FindingReport>,
     pub(super) findings_total: i64,
@@ -173,6 +177,7 @@ impl PolicyReport {
             all_senders_by: caches.all_senders_by,
             current: status.observed_generation == object.metadata.generation,
             deleted_at: object.metadata.deletion_timestamp.as_ref().map(|t| t.0),
+            rollout: status.rollout.clone(),
             conditions: status.conditions.iter().map(ConditionReport::of).collect(),
             records: records.map(RecordSetReport::of).collect(),
             findings: status.findings.iter().map(FindingReport::of).collect(),

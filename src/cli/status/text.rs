@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 
 use super::report::{ConditionReport, HeldReport, PolicyReport, RecordReport, Report, Verdict};
+use crate::api::RolloutStatus;
 use crate::cli::output::painted;
 use crate::cli::words::{duration, time, time_and_distance};
 use crate::diagnosis::{Severity, printable};
@@ -188,6 +189,7 @@ fn tree(policy: &PolicyReport, colour: bool, now: Timestamp) -> Node {
         ));
     }
     parts.extend(published(policy, now));
+    parts.extend(policy.rollout.as_ref().map(|on| rollout(on, now)));
     parts.push(waiting(&policy.conditions));
     parts.push(held(policy, now));
     parts.extend(records(policy));
@@ -213,14 +215,40 @@ fn published(policy: &PolicyReport, now: Timestamp) -> Option<Node> {
     Some(Node::branch(head, parts))
 }
 
+/// Where the domain is on its ladder.
+fn rollout(on: &RolloutStatus, now: Timestamp) -> Node {
+    let since = on.since.map_or_else(String::new, |since| {
+        format!(" since {}", time_and_distance(since, now))
+    });
+    let head = format!("stage {}{since}", printable(&on.stage));
+    let Some(next) = &on.next else {
+        return Node::branch(head, vec![Node::leaf("it is the last one")]);
+    };
+    let next = match on.next_not_before {
+        Some(at) => format!(
+            "next is {}, not before {}",
+            printable(next),
+            time_and_distance(at, now)
+        ),
+        None => format!("next is {}", printable(next)),
+    };
+    let waits = on.blocked_by.iter();
+    let waits = waits.map(|why| Node::leaf(format!("it waits: {}", printable(why))));
+    let parts = std::iter::once(Node::leaf(next)).chain(waits).collect();
+    Node::branch(head, parts)
+}
+
 /// The conditions that do not hold. Those that follow from them are left out.
 fn waiting(conditions: &[ConditionReport]) -> Node {
     let derived = ["Ready", "Reconciling", "Stalled"];
-    let open = |c: &&ConditionReport| c.status != "True" && c.reason != "NotAccepted";
+    // Nobody waits for a port 25 that does not answer.
+    let is_unknown = |c: &ConditionReport| c.type_ == "MxTlsValid" && c.status == "Unknown";
+    let open =
+        |c: &&ConditionReport| c.status != "True" && c.reason != "NotAccepted" && !is_unknown(c);
     let mut waits: Vec<&ConditionReport> = conditions
         .iter()
         .filter(open)
-        .filter(|c| !derived.contains(&c.type_.as_str()))
+        .filter(|c| !derived.contains(&c.type_.as_str()) || c.reason == "EnforceHeld")
         .collect();
     if waits.is_empty() {
         waits = conditions

@@ -35,6 +35,8 @@ pub(super) struct DnsSeen {
     pub(super) own: Option<Own>,
     /// The live MX hosts.
     pub(super) mx: MxSeen,
+    /// Those that were live within their TTL, which senders may remember.
+    pub(super) mx_before: Vec<HostName>,
 }
 
 /// The live MX hosts of a domain.
@@ -89,7 +91,7 @@ pub(super) async fn dns_seen(
     publication: Option<&Publication>,
 ) -> DnsSeen {
     let record_name = domain.sts_record_name();
-    let (servers, mx) = tokio::join!(
+    let (servers, (mx, mx_before)) = tokio::join!(
         end_of_aliases(context, &record_name, RecordType::Txt),
         mx_seen(context, domain),
     );
@@ -129,6 +131,7 @@ pub(super) async fn dns_seen(
         unknown,
         own,
         mx,
+        mx_before,
     }
 }
 
@@ -229,20 +232,27 @@ pub(super) fn txt_server(
     TxtServer { address, answer }
 }
 
-async fn mx_seen(context: &Context, domain: &Domain) -> MxSeen {
-    match context.dns.mx(domain.as_str()).await {
-        Err(error) => MxSeen::Failed(error.to_string()),
-        Ok(set) if set.null => MxSeen::Null,
-        Ok(set) if set.hosts.is_empty() => MxSeen::NoMx,
-        Ok(set) => MxSeen::Hosts(
-            set.hosts
-                .iter()
-                .filter_map(|host| HostName::parse_any_case(&host.exchange).ok())
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .collect(),
-        ),
-    }
+/// The live MX hosts, and those that were live a moment ago.
+async fn mx_seen(context: &Context, domain: &Domain) -> (MxSeen, Vec<HostName>) {
+    let set = match context.dns.mx(domain.as_str()).await {
+        Err(error) => return (MxSeen::Failed(error.to_string()), Vec::new()),
+        Ok(set) => set,
+    };
+    let hosts: BTreeSet<HostName> = set
+        .hosts
+        .iter()
+        .filter_map(|host| HostName::parse_any_case(&host.exchange).ok())
+        .collect();
+    let hosts: Vec<HostName> = hosts.into_iter().collect();
+    let before = context.memory.of(domain, |memory| {
+        memory.remembered_mx(&hosts, set.ttl, clock::now())
+    });
+    let seen = match set {
+        set if set.null => MxSeen::Null,
+        set if set.hosts.is_empty() => MxSeen::NoMx,
+        _ => MxSeen::Hosts(hosts),
+    };
+    (seen, before)
 }
 
 /// Whether writing below the domain would hide the wildcard that its MX comes from.

@@ -21,6 +21,7 @@ use crate::lifecycle::observation::{
 };
 use crate::lifecycle::publish::{self, NotServed, Progress, Served, Step};
 use crate::lifecycle::{Publication, Record, ledger, retirement};
+use crate::limits;
 use crate::protocol::Domain;
 
 /// Decides on `none`, unless the record in the DNS is not ours any more.
@@ -127,7 +128,8 @@ fn next<'a>(record: &Record, dns: &'a DnsSeen, progress: &Progress, now: Timesta
     let closed = || Next::Write(Box::new(publish::close_ledger(record, now)));
     match (progress.step, &dns.provider) {
         (Step::Announce, Some(Ok(view))) => {
-            let ttl = publication.announced.as_ref().map_or(0, |a| a.ttl);
+            let announced = publication.announced.as_ref();
+            let ttl = announced.map_or(limits::RETIRED_TTL, |a| a.ttl);
             let mut next = publish::announce(record, view.ttl(ttl), dns.txt_ttl(), now);
             next.publication.dns.txt_name = Some(dns.txt_name.clone());
             Next::Write(Box::new(next))

@@ -12,7 +12,7 @@ use crate::controller::dns::View;
 use crate::controller::error::{Error, ProviderError};
 use crate::controller::hold::sharers;
 use crate::controller::records::Stored;
-use crate::controller::{gateway, ingress, observe};
+use crate::controller::{gateway, ingress, observe, tls_rpt};
 use crate::dns::Swap;
 use crate::lifecycle::observation::{TxtAnswer, UNREACHABLE_HOLD};
 use crate::lifecycle::txt::TxtSet;
@@ -172,6 +172,7 @@ async fn remove_rest(
         // It goes with the record.
         Some(Ok(view)) if view.own_zone().is_some() => {}
         Some(Ok(view)) => {
+            tls_rpt::remove(context, record, &view).await?;
             let ours = &publication.dns.addresses;
             let present = view.addresses();
             let all_ours = !present.is_empty() && present.iter().all(|a| ours.contains(a));

@@ -1,13 +1,17 @@
 //! The conditions that a report makes. (pure)
 
+use jiff::Timestamp;
+
 use super::super::findings::uncovered;
 use super::super::observe::MxSeen;
 use super::super::own_dns::written;
 use super::super::report::{Hold, Report};
+use super::super::tls_rpt::{TlsRptReport, TlsRptState};
 use super::find;
-use super::words::{certificate_problem, not_served};
+use super::words::{certificate_problem, enforce_held, not_served, on_stage, published};
 use crate::api::condition::Reason;
 use crate::api::{ConditionStatus, ConditionType, MtaStsPolicyStatus};
+use crate::diagnosis::live::{MxHostSeen, SmtpSeen, tls_trouble};
 use crate::diagnosis::{Code, Finding, Severity};
 use crate::lifecycle::Record;
 use crate::lifecycle::observation::Public;
@@ -28,6 +32,7 @@ pub(super) fn verdicts(
     known: Option<&MtaStsPolicyStatus>,
     report: &Report,
     found: &[Finding],
+    now: Timestamp,
 ) -> Vec<Verdict> {
     let mut verdicts = vec![accepted(report)];
     if report.rejected.is_some() {
@@ -39,9 +44,11 @@ pub(super) fn verdicts(
             certificate(report, found),
             dns_published(report),
             mx_covered(report),
+            mx_tls_valid(report),
+            tls_reporting(report),
         ]);
     }
-    let ready = ready(known, report, &verdicts);
+    let ready = ready(known, report, &verdicts, now);
     verdicts.push(ready.clone());
     verdicts.push(healthy(report, found));
     verdicts.extend(progress(report, &ready));
@@ -89,6 +96,8 @@ fn not_looked_at() -> impl Iterator<Item = Verdict> {
         ConditionType::CertificateValid,
         ConditionType::DnsPublished,
         ConditionType::MxCovered,
+        ConditionType::MxTlsValid,
+        ConditionType::TlsReporting,
     ]
     .into_iter()
     .map(|type_| {
@@ -370,8 +379,137 @@ fn mx_covered(report: &Report) -> Verdict {
     }
 }
 
+fn mx_tls_valid(report: &Report) -> Verdict {
+    let of = |status, reason, message: String| {
+        verdict(ConditionType::MxTlsValid, status, reason, message)
+    };
+    let unknown = ConditionStatus::Unknown;
+    match (&report.mx, &report.mx_look) {
+        (Some(MxSeen::Null), _) => of(
+            ConditionStatus::True,
+            Reason::NullMx,
+            "the domain takes no mail (null MX)".to_owned(),
+        ),
+        (Some(MxSeen::Failed(why)), _) => of(
+            unknown,
+            Reason::LookupFailed,
+            format!("the MX records could not be looked up: {why}"),
+        ),
+        (Some(_), Some(look)) if !look.hosts.is_empty() => {
+            let (status, reason, message) = mx_tls(&look.hosts);
+            of(status, reason, message)
+        }
+        (Some(MxSeen::Hosts(_)), Some(look)) if !look.pending => of(
+            unknown,
+            Reason::NotChecked,
+            "the operator runs with --smtp=Never".to_owned(),
+        ),
+        (Some(MxSeen::NoMx), Some(look)) if !look.pending => of(
+            unknown,
+            Reason::NoMx,
+            "the domain has no MX record".to_owned(),
+        ),
+        _ => of(unknown, Reason::Pending, "not yet looked at".to_owned()),
+    }
+}
+
+/// What the live MX hosts showed, the worst of it.
+fn mx_tls(hosts: &[MxHostSeen]) -> (ConditionStatus, Reason, String) {
+    for seen in hosts {
+        if let Some(trouble) = tls_trouble(seen) {
+            let reason = match &seen.smtp {
+                SmtpSeen::NoStartTls(_) => Reason::StartTlsMissing,
+                _ => Reason::CertificateInvalid,
+            };
+            let message = format!("{}: {trouble}; see status.findings", seen.host);
+            return (ConditionStatus::False, reason, message);
+        }
+        let nowhere = match (&seen.addresses, &seen.smtp) {
+            (_, SmtpSeen::Private(kind)) => Some(kind.clone()),
+            (Ok(addresses), _) if addresses.is_empty() => Some("it has no address".to_owned()),
+            _ => None,
+        };
+        if let Some(why) = nowhere {
+            let message = format!("{}: {why}", seen.host);
+            return (ConditionStatus::False, Reason::MxUnresolved, message);
+        }
+    }
+    let silent = hosts
+        .iter()
+        .filter_map(|seen| match (&seen.smtp, &seen.addresses) {
+            (SmtpSeen::Unreachable(why), _) | (_, Err(why)) => {
+                Some(format!("{}: {why}", seen.host))
+            }
+            _ => None,
+        });
+    let silent: Vec<String> = silent.collect();
+    let Some(first) = silent.first() else {
+        let message = format!(
+            "all {} live MX hosts offer TLS that senders take",
+            hosts.len()
+        );
+        return (ConditionStatus::True, Reason::Valid, message);
+    };
+    let reason = match silent.len() == hosts.len() {
+        true => Reason::Port25Blocked,
+        false => Reason::MxUnreachable,
+    };
+    let message = format!(
+        "port 25 does not answer at {} of {} live MX hosts, so nothing is known of their TLS ({first})",
+        silent.len(),
+        hosts.len()
+    );
+    (ConditionStatus::Unknown, reason, message)
+}
+
+fn tls_reporting(report: &Report) -> Verdict {
+    let of = |status, reason, message: String| {
+        verdict(ConditionType::TlsReporting, status, reason, message)
+    };
+    let Some(TlsRptReport { name, state, .. }) = &report.tls_rpt else {
+        let message = "spec.tlsReporting is not set, so no sender tells of failures: write rua: [\"mailto:…\"] there to hear of them";
+        return of(ConditionStatus::True, Reason::NotAsked, message.to_owned());
+    };
+    let no = ConditionStatus::False;
+    match state {
+        TlsRptState::Published => of(
+            ConditionStatus::True,
+            Reason::Published,
+            format!("every authoritative server shows {name}"),
+        ),
+        TlsRptState::Differs(servers) => of(
+            no,
+            Reason::ServersDiffer,
+            format!("{name} is not yet shown by {}", servers.join(", ")),
+        ),
+        TlsRptState::Unknown(why) => of(
+            ConditionStatus::Unknown,
+            Reason::LookupFailed,
+            format!("the authoritative servers of {name} could not be asked: {why}"),
+        ),
+        TlsRptState::Foreign(found) => of(
+            no,
+            Reason::Foreign,
+            format!(
+                "{name} has a record that this operator did not write: \"{found}\"; remove it, or set spec.dns.adopt: true to take it over, or leave spec.tlsReporting out"
+            ),
+        ),
+        TlsRptState::Manual => of(
+            no,
+            Reason::ManualActionNeeded,
+            format!("set {name} by hand: status.dns.records has its value"),
+        ),
+        TlsRptState::Held(reason, message) => of(no, *reason, message.clone()),
+    }
+}
+
 /// Ready: the reason of the first condition that fails, in the order of the publication.
-fn ready(known: Option<&MtaStsPolicyStatus>, report: &Report, verdicts: &[Verdict]) -> Verdict {
+fn ready(
+    known: Option<&MtaStsPolicyStatus>,
+    report: &Report,
+    verdicts: &[Verdict],
+    now: Timestamp,
+) -> Verdict {
     if report.suspended {
         let before = known.and_then(|known| find(known, ConditionType::Ready));
         return match before {
@@ -393,9 +531,14 @@ fn ready(known: Option<&MtaStsPolicyStatus>, report: &Report, verdicts: &[Verdic
         // An address that waits because the DNS is held is not the cause.
         let holds = report.hold.as_ref().is_some_and(Hold::holds_addresses);
         let follows = holds && verdict.reason == Reason::AddressPending.as_str();
-        let counts = verdict.type_ != ConditionType::MxCovered
-            && verdict.type_ != ConditionType::CertificateValid
-            && !follows;
+        let told_elsewhere = matches!(
+            verdict.type_,
+            ConditionType::MxCovered
+                | ConditionType::MxTlsValid
+                | ConditionType::TlsReporting
+                | ConditionType::CertificateValid
+        );
+        let counts = !told_elsewhere && !follows;
         counts && verdict.status != ConditionStatus::True
     });
     match failing.map(|failing| cause(failing, report, verdicts)) {
@@ -404,11 +547,40 @@ fn ready(known: Option<&MtaStsPolicyStatus>, report: &Report, verdicts: &[Verdic
             status: ConditionStatus::False,
             ..failing.clone()
         },
+        None => policy_is_out(report, verdicts, now),
+    }
+}
+
+/// Ready where a policy is out: whether it is the one that is asked for, and everything beside it.
+fn policy_is_out(report: &Report, verdicts: &[Verdict], now: Timestamp) -> Verdict {
+    if let (Some(held), Some(record)) = (&report.held, &report.record) {
+        return verdict(
+            ConditionType::Ready,
+            ConditionStatus::False,
+            Reason::EnforceHeld,
+            enforce_held(held, record.publication.current.mode),
+        );
+    }
+    let reporting = verdicts.iter().find(|verdict| {
+        verdict.type_ == ConditionType::TlsReporting && verdict.status != ConditionStatus::True
+    });
+    match reporting {
+        Some(reporting) => Verdict {
+            type_: ConditionType::Ready,
+            status: ConditionStatus::False,
+            ..reporting.clone()
+        },
+        None if report.rollout.as_ref().is_some_and(|it| it.next.is_some()) => verdict(
+            ConditionType::Ready,
+            ConditionStatus::True,
+            Reason::StagePublished,
+            report.rollout.as_ref().map(on_stage).unwrap_or_default(),
+        ),
         None => verdict(
             ConditionType::Ready,
             ConditionStatus::True,
             Reason::Published,
-            "the policy is served and its id is announced",
+            published(report.record.as_ref(), now),
         ),
     }
 }
@@ -473,7 +645,8 @@ fn progress(report: &Report, ready: &Verdict) -> Option<Verdict> {
             Some(Hold::Foreign(_) | Hold::WildcardShadowed(_) | Hold::Drift(_)) => true,
             Some(Hold::NotLed(_)) | None => false,
         }
-        || ready.reason == Reason::IngressRefused.as_str();
+        || ready.reason == Reason::IngressRefused.as_str()
+        || ready.reason == Reason::Foreign.as_str();
     if stalled {
         return Some(Verdict {
             type_: ConditionType::Stalled,
@@ -484,7 +657,10 @@ fn progress(report: &Report, ready: &Verdict) -> Option<Verdict> {
     // Waiting for a person is neither: for the TXT record, or for the address before it.
     let by_hand = (report.manual && ready.reason == Reason::HostUnresolved.as_str())
         || (report.own.is_some() && ready.reason == Reason::NotDelegated.as_str());
-    (ready.reason != Reason::ManualActionNeeded.as_str() && !by_hand).then(|| {
+    let by_hand = by_hand
+        || ready.reason == Reason::ManualActionNeeded.as_str()
+        || ready.reason == Reason::EnforceHeld.as_str();
+    (!by_hand).then(|| {
         verdict(
             ConditionType::Reconciling,
             ConditionStatus::True,

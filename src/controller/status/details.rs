@@ -5,13 +5,17 @@ use jiff::{SignedDuration, Timestamp};
 use super::super::address::shown_addresses;
 use super::super::own_dns::Led;
 use super::super::report::{Hold, Report};
+use super::super::rollout::RolloutReport;
+use super::super::tls_rpt::{TlsRptReport, TlsRptState};
+use super::words::blocker;
 use crate::api::{
     CacheStatus, DnsStatus, FindingStatus, MtaStsPolicyStatus, PublishedPolicyStatus, RecordState,
-    RecordStatus, ServerAnswerStatus,
+    RecordStatus, RolloutStatus, ServerAnswerStatus,
 };
 use crate::diagnosis::Finding;
 use crate::lifecycle::observation::{AddressState, TxtAnswer, printable};
 use crate::lifecycle::publish::Shown;
+use crate::lifecycle::rollout::Blocker;
 use crate::lifecycle::txt::TxtSet;
 use crate::lifecycle::{Address, Record, ledger};
 use crate::limits;
@@ -60,13 +64,30 @@ pub(super) fn caches(
     })
 }
 
+pub(super) fn rollout(report: &RolloutReport) -> RolloutStatus {
+    let ends = report
+        .blocked_by
+        .iter()
+        .filter_map(|blocker| match blocker {
+            Blocker::Duration(end) => Some(next_second(*end)),
+            _ => None,
+        });
+    RolloutStatus {
+        stage: report.on.name.clone(),
+        since: Some(whole_second(report.on.since)),
+        next: report.next.clone(),
+        next_not_before: ends.max(),
+        blocked_by: report.blocked_by.iter().map(blocker).collect(),
+    }
+}
+
 /// Times in a status have whole seconds, as everywhere in Kubernetes.
 pub(super) fn whole_second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 /// The same for the end of a span: never before it.
-fn next_second(time: Timestamp) -> Timestamp {
+pub(super) fn next_second(time: Timestamp) -> Timestamp {
     let whole = whole_second(time);
     if whole == time {
         return time;
@@ -96,6 +117,12 @@ pub(super) fn records(report: &Report) -> DnsStatus {
     let mut records = leading_records(report);
     records.extend(address_records(report));
     records.extend(txt_record(report));
+    records.extend(
+        report
+            .tls_rpt
+            .as_ref()
+            .map(|it| tls_rpt_record(it, report.ttl)),
+    );
     DnsStatus { records }
 }
 
@@ -184,6 +211,30 @@ fn txt_record(report: &Report) -> Option<RecordStatus> {
         state,
         servers: servers(report),
     })
+}
+
+fn tls_rpt_record(of: &TlsRptReport, ttl: u32) -> RecordStatus {
+    let servers = of.servers.iter();
+    RecordStatus {
+        name: of.name.clone(),
+        type_: "TXT".to_owned(),
+        value: of.wanted.clone(),
+        ttl_seconds: i64::from(ttl),
+        state: match of.state {
+            TlsRptState::Published => RecordState::Published,
+            TlsRptState::Foreign(_) => RecordState::Foreign,
+            TlsRptState::Manual => RecordState::Manual,
+            TlsRptState::Differs(_) | TlsRptState::Unknown(_) | TlsRptState::Held(..) => {
+                RecordState::Pending
+            }
+        },
+        servers: servers
+            .map(|(address, answer)| ServerAnswerStatus {
+                address: address.clone(),
+                answer: printable(answer.as_bytes()),
+            })
+            .collect(),
+    }
 }
 
 fn servers(report: &Report) -> Vec<ServerAnswerStatus> {

@@ -10,7 +10,7 @@ use kube::Resource;
 use kube::runtime::events::EventType;
 
 use self::conditions::{Verdict, verdicts};
-use self::details::{caches, finding_status, policy, records, whole_second};
+use self::details::{caches, finding_status, policy, records, rollout, whole_second};
 use super::context::Context;
 use super::error::Error;
 use super::findings::findings;
@@ -20,6 +20,7 @@ use super::{events, object_status};
 use crate::api::condition::Reason;
 use crate::api::{Condition, ConditionStatus, ConditionType, MtaStsPolicy, MtaStsPolicyStatus};
 use crate::clock;
+use crate::diagnosis::Finding;
 use crate::lifecycle::Record;
 use crate::lifecycle::observation::Public;
 use crate::limits;
@@ -46,8 +47,9 @@ where
     K: Resource<DynamicType = ()>,
 {
     let now = clock::now();
-    let status = build(object.meta().generation, known, report, now);
-    measure(context, report, &status);
+    let found = findings(report, now);
+    let status = build(object.meta().generation, known, (report, &found), now);
+    measure(context, (report, &found), &status);
     if known == Some(&status) {
         return Ok(Some(status));
     }
@@ -73,6 +75,7 @@ async fn tell_transition<K>(
 ) where
     K: Resource<DynamicType = ()>,
 {
+    tell_health(context, object, known, status).await;
     let Some(ready) = find(status, ConditionType::Ready) else {
         return;
     };
@@ -93,6 +96,36 @@ async fn tell_transition<K>(
         &ready.message,
     )
     .await;
+}
+
+/// An Event when the mail of a domain gets into danger, when the cause changes, and when it is over.
+async fn tell_health<K>(
+    context: &Context,
+    object: &K,
+    known: Option<&MtaStsPolicyStatus>,
+    status: &MtaStsPolicyStatus,
+) where
+    K: Resource<DynamicType = ()>,
+{
+    let Some(healthy) = find(status, ConditionType::Healthy) else {
+        return;
+    };
+    let before = known.and_then(|known| find(known, ConditionType::Healthy));
+    let was = before.map(|before| before.status);
+    let same = before.is_some_and(|b| b.status == healthy.status && b.reason == healthy.reason);
+    let type_ = match (healthy.status, was) {
+        _ if same => return,
+        (ConditionStatus::False, _) if is_published(status) => EventType::Warning,
+        (ConditionStatus::True, Some(ConditionStatus::False)) => EventType::Normal,
+        _ => return,
+    };
+    events::tell(context, object, type_, &healthy.reason, &healthy.message).await;
+}
+
+/// Whether an id is announced: before that no mail is in danger, and what is missing is no news.
+fn is_published(status: &MtaStsPolicyStatus) -> bool {
+    let policy = status.policy.as_ref();
+    policy.is_some_and(|policy| policy.announced_at.is_some())
 }
 
 /// Reasons that a publication goes through when all is well.
@@ -116,7 +149,7 @@ fn announced(record: &Record) -> Option<(&PolicyId, Mode)> {
     Some((id, entry.mode))
 }
 
-fn measure(context: &Context, report: &Report, status: &MtaStsPolicyStatus) {
+fn measure(context: &Context, (report, found): (&Report, &[Finding]), status: &MtaStsPolicyStatus) {
     let Some(domain) = &report.domain else {
         return;
     };
@@ -127,12 +160,15 @@ fn measure(context: &Context, report: &Report, status: &MtaStsPolicyStatus) {
         }
         return;
     }
+    context.metrics.findings(domain, found);
     let announced = report.record.as_ref().and_then(announced);
     let ready = is_true(status, ConditionType::Ready);
     context.metrics.policy(domain, ready, announced);
     context
         .metrics
         .healthy(domain, is_true(status, ConditionType::Healthy));
+    let held = report.held.is_some();
+    context.metrics.enforce_held(domain, held);
     let drifting = matches!(report.hold, Some(Hold::Drift(_)));
     context.metrics.drifting(domain, drifting);
     let not_after = match report.seen.as_ref().map(|seen| &seen.public) {
@@ -146,11 +182,10 @@ fn measure(context: &Context, report: &Report, status: &MtaStsPolicyStatus) {
 fn build(
     generation: Option<i64>,
     known: Option<&MtaStsPolicyStatus>,
-    report: &Report,
+    (report, found): (&Report, &[Finding]),
     now: Timestamp,
 ) -> MtaStsPolicyStatus {
-    let found = findings(report, now);
-    let verdicts = verdicts(known, report, &found);
+    let verdicts = verdicts(known, report, found, now);
     let kept = report.rejected.is_some();
     let of_before = known.cloned().unwrap_or_default();
     let conditions = verdicts
@@ -175,6 +210,10 @@ fn build(
             of_before.caches
         } else {
             report.record.as_ref().and_then(|r| caches(r, known, now))
+        },
+        rollout: match kept {
+            true => of_before.rollout,
+            false => report.rollout.as_ref().map(rollout),
         },
         findings_total: i64::try_from(found.len()).ok(),
         findings: found

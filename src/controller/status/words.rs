@@ -1,8 +1,18 @@
 //! Why a body does not count as served, as a reason and a sentence. (pure)
 
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::super::rollout::RolloutReport;
+use super::details::{next_second, whole_second};
 use crate::api::condition::Reason;
+use crate::lifecycle::guard::Held;
 use crate::lifecycle::observation::CertificateProblem;
 use crate::lifecycle::publish::NotServed;
+use crate::lifecycle::rollout::Blocker;
+use crate::lifecycle::{Publication, Record, ledger};
+use crate::protocol::{HostName, Mode};
 
 pub(super) fn not_served(why: &NotServed) -> (Reason, String) {
     match why {
@@ -99,4 +109,116 @@ pub(super) fn certificate_problem(problem: CertificateProblem) -> (Reason, &'sta
             "TLS could not be set up; does the front know this host name yet?",
         ),
     }
+}
+
+/// Why the policy that the spec asks for waits, where one with `mode` stays published.
+pub(super) fn enforce_held(held: &Held, mode: Mode) -> String {
+    let what = match mode {
+        Mode::Enforce => "this change of the policy",
+        Mode::Testing | Mode::None => "mode enforce",
+    };
+    let (why, fix) = match held {
+        Held::MxUnknown(error) => (
+            format!("the MX records could not be looked up ({error})"),
+            "it goes on by itself once they can".to_owned(),
+        ),
+        Held::Uncovered(hosts) => {
+            let hosts: Vec<&str> = hosts.iter().map(HostName::as_str).collect();
+            let hosts = hosts.join(", ");
+            (
+                format!(
+                    "senders would refuse mail to the live MX {hosts}, which no pattern matches"
+                ),
+                format!("add {hosts} to spec.mx, or take it out of the MX records"),
+            )
+        }
+        Held::TlsFails(host, seen) => (
+            format!("senders would refuse mail to the live MX {host}: {seen}"),
+            format!("mend the TLS of {host}, or take it out of the MX records"),
+        ),
+    };
+    format!(
+        "{what} waits, since {why}; {fix}. Until then the policy with mode {mode} stays as it is (spec.enforcement)"
+    )
+}
+
+/// What a domain does on its ladder.
+pub(super) fn on_stage(rollout: &RolloutReport) -> String {
+    let on = &rollout.on.name;
+    let ladder = rollout.ladder.iter().map(|name| match name == on {
+        true => format!("[{name}]"),
+        false => name.clone(),
+    });
+    let ladder: Vec<String> = ladder.collect();
+    let ladder = ladder.join(" > ");
+    let Some(next) = &rollout.next else {
+        return format!("{ladder}: the last stage is published");
+    };
+    let why: Vec<String> = rollout.blocked_by.iter().map(blocker).collect();
+    format!(
+        "{ladder}: the policy of this stage is published; {next} waits: {}",
+        why.join("; ")
+    )
+}
+
+/// What keeps the next stage away, and what to do.
+pub(super) fn blocker(blocker: &Blocker) -> String {
+    match blocker {
+        Blocker::NotPublished => {
+            "the policy of this stage is not announced everywhere yet".to_owned()
+        }
+        Blocker::Errors(error) => {
+            format!("{error} (mend it: the stage begins anew when it is gone)")
+        }
+        Blocker::Duration(end) => format!("the stage lasts until {}", whole_second(*end)),
+        Blocker::Guarded(held) => match held {
+            Held::MxUnknown(why) => format!("the MX records could not be looked up ({why})"),
+            Held::Uncovered(hosts) => {
+                let hosts: Vec<&str> = hosts.iter().map(HostName::as_str).collect();
+                format!(
+                    "no pattern matches the live MX {}: add it to spec.mx",
+                    hosts.join(", ")
+                )
+            }
+            Held::TlsFails(host, seen) => format!("the live MX {host}: {seen}"),
+        },
+        Blocker::Approval(stage) => {
+            format!(
+                "somebody has to approve it: annotate the object with mta-sts.dev/approve={stage}"
+            )
+        }
+    }
+}
+
+/// What is said of a policy that is out: also what must not be done to the MX records yet, where it
+/// has other patterns than one that senders may still hold.
+pub(super) fn published(record: Option<&Record>, now: Timestamp) -> String {
+    const DONE: &str = "the policy is served and its id is announced";
+    let moving = record.and_then(|record| moving(&record.publication, now));
+    moving.map_or_else(|| DONE.to_owned(), |moving| format!("{DONE}; {moving}"))
+}
+
+fn moving(publication: &Publication, now: Timestamp) -> Option<String> {
+    let current = &publication.current;
+    let conforming = publication.announced.as_ref()?.conforming_senders_by()?;
+    let all = ledger::all_senders_by(&publication.ledger, &current.id, now)?;
+    let older = publication.ledger.iter().filter(|entry| {
+        entry.id.as_ref() != Some(&current.id)
+            && entry.mode == Mode::Enforce
+            && entry.held_until(now) > now
+            && entry.last_served.is_some()
+    });
+    let added: BTreeSet<String> = older
+        .flat_map(|entry| current.mx.iter().filter(|it| !entry.mx.contains(it)))
+        .map(ToString::to_string)
+        .collect();
+    (!added.is_empty()).then(|| {
+        let added: Vec<String> = added.into_iter().collect();
+        format!(
+            "senders may still hold a policy without {}: point no MX there, and retire no old MX, before {} (senders that follow RFC 8461) and {} (all)",
+            added.join(", "),
+            next_second(conforming),
+            next_second(all)
+        )
+    })
 }

@@ -7,6 +7,7 @@ mod provider_api;
 mod record;
 mod spec;
 mod spec_hosting;
+mod spec_rollout;
 mod tlsrpt;
 
 pub use policy::lint_policy;

@@ -7,12 +7,14 @@ use std::collections::BTreeSet;
 
 use super::policy::{mx_remedy, short_max_age, too_broad};
 use super::spec_hosting::hosting;
+use super::spec_rollout::rollout;
+use super::tlsrpt::self_only;
 use crate::diagnosis::advice::{meant_mode, near_miss};
 use crate::diagnosis::spec::{SpecFields, SpecProvider};
 use crate::diagnosis::text::quote;
 use crate::diagnosis::{Code, Finding};
-use crate::limits::{SPEC_MX_BYTES, SPEC_MX_COUNT};
-use crate::protocol::{Domain, HostNameError, MaxAge, Mode, MxPattern, MxPreset};
+use crate::limits::{SPEC_MX_BYTES, SPEC_MX_COUNT, SPEC_RUA_BYTES, SPEC_RUA_COUNT};
+use crate::protocol::{Domain, HostNameError, MaxAge, Mode, MxPattern, MxPreset, Rua};
 
 /// TTLs in seconds that `dns.ttlSeconds` may have.
 const TTL_SECONDS: std::ops::RangeInclusive<i64> = 30..=86_400;
@@ -29,6 +31,9 @@ pub fn lint_spec(spec: &SpecFields<'_>) -> Vec<Finding> {
         provider: provider_ref,
         ttl_seconds,
         hosting: hosting_fields,
+        rollout: written_rollout,
+        rua: written_rua,
+        enforcement: guarded,
         deletion_policy: deletion,
     } = spec;
     let mut findings = Vec::new();
@@ -43,6 +48,17 @@ pub fn lint_spec(spec: &SpecFields<'_>) -> Vec<Finding> {
     findings.extend(max_age_seconds.and_then(|seconds| max_age(seconds, mode)));
     findings.extend(provider_ref.iter().flat_map(provider));
     findings.extend(ttl_seconds.and_then(ttl));
+    findings.extend(
+        written_rollout
+            .iter()
+            .flat_map(|written| rollout(written, spec)),
+    );
+    findings.extend(
+        written_rua
+            .iter()
+            .flat_map(|written| rua(written, domain.as_ref())),
+    );
+    findings.extend(guarded.and_then(enforcement));
     findings.extend(deletion.and_then(deletion_policy));
     findings.extend(
         hosting_fields
@@ -101,6 +117,53 @@ fn mode(written: &str) -> Result<Mode, Finding> {
         )
         .with_evidence(&quote(written.as_bytes()))
         .with_remedy(&remedy)
+    })
+}
+
+fn rua(written: &[String], domain: Option<&Domain>) -> Vec<Finding> {
+    const FIELD: &str = "spec.tlsReporting.rua";
+    if written.is_empty() {
+        let found = Finding::new(Code::TlsrptRuaMissing, FIELD, "rua is missing");
+        let remedy = "write where reports go: rua: [\"mailto:tlsrpt@example.com\"]";
+        return vec![found.with_remedy(remedy)];
+    }
+    let mut findings = Vec::new();
+    let mut good = Vec::new();
+    for (index, text) in written.iter().enumerate() {
+        let subject = format!("{FIELD}[{index}]");
+        match Rua::parse(text) {
+            Ok(address) => good.push(address),
+            Err(error) => {
+                let message = format!("the address {error}");
+                let found = Finding::new(Code::TlsrptRuaInvalid, &subject, &message);
+                findings.push(found.with_evidence(&quote(text.as_bytes())).with_remedy(
+                    "write mailto: and an address, or an https: URL; , as %2C, ! as %21, ; as %3B",
+                ));
+            }
+        }
+    }
+    if written.len() > SPEC_RUA_COUNT || written.iter().any(|text| text.len() > SPEC_RUA_BYTES) {
+        let message = format!(
+            "rua has {} addresses; at most {SPEC_RUA_COUNT} of at most {SPEC_RUA_BYTES} bytes are allowed",
+            written.len()
+        );
+        let found = Finding::new(Code::TlsrptRuaInvalid, FIELD, &message);
+        findings.push(found.with_remedy("one or two addresses are enough"));
+    }
+    findings.extend(domain.and_then(|domain| self_only(FIELD, &good, domain)));
+    findings
+}
+
+fn enforcement(written: &str) -> Option<Finding> {
+    const KINDS: [&str; 2] = ["Guarded", "Unconditional"];
+    (!KINDS.contains(&written)).then(|| {
+        Finding::new(
+            Code::SpecEnforcementInvalid,
+            "spec.enforcement",
+            "enforcement is Guarded or Unconditional",
+        )
+        .with_evidence(&quote(written.as_bytes()))
+        .with_remedy("write Guarded, or leave it out: Unconditional may make senders refuse mail")
     })
 }
 

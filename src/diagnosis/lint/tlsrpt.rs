@@ -2,7 +2,7 @@
 
 use crate::diagnosis::text::quote;
 use crate::diagnosis::{Code, Finding};
-use crate::protocol::{Domain, RecordIssue, RecordIssueAt, TlsRptRecord, TlsRptRecordError};
+use crate::protocol::{Domain, RecordIssue, RecordIssueAt, Rua, TlsRptRecord, TlsRptRecordError};
 
 const EXAMPLE: &str = "v=TLSRPTv1; rua=mailto:tls-reports@example.com";
 
@@ -20,14 +20,8 @@ pub fn lint_tlsrpt_record(texts: &[Vec<u8>], domain: Option<&Domain>) -> Vec<Fin
                 .iter()
                 .filter_map(|at| issue(&subject, chosen, at))
                 .collect();
-            findings.extend(domain.filter(|domain| stays_inside(&reading.rua, domain)).map(|domain| {
-                let message = format!(
-                    "reports go only to mail inside {domain}: when its mail fails, so may they"
-                );
-                finding(Code::TlsrptRuaSelf, &message)
-                    .with_evidence(&quote(chosen))
-                    .with_remedy("add an https: address, or a mail address of another domain")
-            }));
+            let inside = domain.and_then(|domain| self_only(&subject, &reading.rua, domain));
+            findings.extend(inside.map(|found| found.with_evidence(&quote(chosen))));
             findings
         }
         Err(TlsRptRecordError::Several { count }) => {
@@ -80,7 +74,17 @@ fn issue(subject: &str, text: &[u8], at: &RecordIssueAt) -> Option<Finding> {
     }
 }
 
-fn stays_inside(rua: &[crate::protocol::Rua], domain: &Domain) -> bool {
+/// Whether the reports about a domain's mail need that mail to work.
+pub(super) fn self_only(subject: &str, rua: &[Rua], domain: &Domain) -> Option<Finding> {
+    stays_inside(rua, domain).then(|| {
+        let message =
+            format!("reports go only to mail inside {domain}: when its mail fails, so may they");
+        Finding::new(Code::TlsrptRuaSelf, subject, &message)
+            .with_remedy("add an https: address, or a mail address of another domain")
+    })
+}
+
+fn stays_inside(rua: &[Rua], domain: &Domain) -> bool {
     let inside = |mail: &str| {
         let mail = mail.to_ascii_lowercase();
         let below = mail.strip_suffix(domain.as_str());

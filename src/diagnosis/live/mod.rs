@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use self::mx::nearest;
+pub use self::mx::{nearest, tls_findings, tls_trouble};
 use super::lint::{lint_policy, lint_record, lint_tlsrpt_record};
 use super::{Code, Finding, Severity};
 use crate::protocol::{Domain, HostName, Mode, Policy, StsRecord};

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::host::told;
-use super::{DomainSeen, MxHostSeen, MxSeen, SmtpSeen, TlsFault, expiring};
+use super::{DomainSeen, MxHostSeen, MxSeen, SmtpSeen, TlsFault, expiring, fault_words};
 use crate::diagnosis::{Code, Finding, Severity};
 use crate::protocol::{HostName, Mode, MxPattern, Policy};
 
@@ -34,10 +34,7 @@ pub(super) fn findings(
     if let Some(policy) = policy {
         findings.extend(coverage(domain, hosts, policy));
     }
-    findings.extend(silent(domain, hosts));
-    for host in hosts {
-        findings.extend(of_host(host, mode, hosts, now));
-    }
+    findings.extend(tls_findings(domain, hosts, mode, now));
     findings
 }
 
@@ -168,6 +165,35 @@ fn of_host(seen: &MxHostSeen, mode: Mode, all: &[MxHostSeen], now: Timestamp) ->
         }
         SmtpSeen::Tls(tls) => of_tls(seen, tls, mode, now),
     }
+}
+
+/// What a sender in mode enforce would refuse an MX host for; `None` also where nothing is known.
+pub fn tls_trouble(seen: &MxHostSeen) -> Option<String> {
+    match &seen.smtp {
+        SmtpSeen::NoStartTls(said) => Some(format!("it offers no STARTTLS that works ({said})")),
+        SmtpSeen::Tls(tls) => {
+            let host = HostName::parse_any_case(&seen.host).ok()?;
+            let (words, evidence) = fault_words(tls.faults.first()?, &host);
+            Some(match evidence {
+                Some(evidence) => format!("{words} ({evidence})"),
+                None => words.to_owned(),
+            })
+        }
+        SmtpSeen::NotAsked | SmtpSeen::Private(_) | SmtpSeen::Unreachable(_) => None,
+    }
+}
+
+/// The findings about addresses, port 25 and TLS of MX hosts.
+pub fn tls_findings(
+    domain: &str,
+    hosts: &[MxHostSeen],
+    mode: Mode,
+    now: Timestamp,
+) -> Vec<Finding> {
+    let each = hosts
+        .iter()
+        .flat_map(|host| of_host(host, mode, hosts, now));
+    silent(domain, hosts).into_iter().chain(each).collect()
 }
 
 fn of_tls(seen: &MxHostSeen, tls: &super::TlsSeen, mode: Mode, now: Timestamp) -> Vec<Finding> {

@@ -1,5 +1,6 @@
 use super::super::decide::{Decided, Input, decide};
 use super::super::desired::tests::desired;
+use super::super::guard::LiveMx;
 use super::super::observation::Endpoint;
 use super::super::record::Owner;
 use super::super::txt::TxtSet;
@@ -14,7 +15,7 @@ fn installation() -> InstallationId {
     "00c0de".parse().unwrap()
 }
 
-fn record() -> Record {
+pub(crate) fn record() -> Record {
     let owner = Owner {
         namespace: "mail".to_owned(),
         name: "x".to_owned(),
@@ -30,6 +31,7 @@ fn record() -> Record {
         txt: None,
         adopted: None,
         assume_max_age: MaxAge::MAX,
+        live: &LiveMx::Hosts(Vec::new()),
         now: at(0),
     });
     match decided {
