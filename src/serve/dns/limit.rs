@@ -27,7 +27,10 @@ pub enum Verdict {
 /// How many answers of a kind have gone to each network of late. Its size never grows.
 #[derive(Debug)]
 pub struct Limiter {
+    /// By network and what is asked.
     slots: Box<[Mutex<Slot>]>,
+    /// By network alone: apart, so that no question empties the bucket of a whole network.
+    networks: Box<[Mutex<Slot>]>,
     hasher: RandomState,
     begin: Instant,
     unlimited: Box<[IpNet]>,
@@ -53,9 +56,10 @@ impl Default for Limiter {
 impl Limiter {
     /// One that holds nothing back from these networks.
     pub fn sparing(unlimited: &[IpNet]) -> Self {
-        let slots = (0..limits::DNS_RATE_SLOTS).map(|_| Mutex::default());
+        let slots = |count| (0..count).map(|_| Mutex::default()).collect();
         Self {
-            slots: slots.collect(),
+            slots: slots(limits::DNS_RATE_SLOTS),
+            networks: slots(limits::DNS_RATE_NETWORKS),
             hasher: RandomState::new(),
             begin: Instant::now(),
             unlimited: unlimited.into(),
@@ -88,8 +92,8 @@ impl Limiter {
             self.hasher.hash_one((network, "all")),
             limits::DNS_ALL_ANSWERS,
         );
-        match self.take(equal, now) {
-            Verdict::Send => self.take(all, now),
+        match take(&self.slots, equal, now) {
+            Verdict::Send => take(&self.networks, all, now),
             held => held,
         }
     }
@@ -100,17 +104,17 @@ impl Limiter {
             .iter()
             .any(|network| network.contains(&client))
     }
+}
 
-    fn take(&self, (key, rate): (u64, u32), now: Duration) -> Verdict {
-        let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        let count = u64::try_from(self.slots.len()).unwrap_or(1).max(1);
-        let index = usize::try_from(key % count).unwrap_or_default();
-        let Some(slot) = self.slots.get(index) else {
-            return Verdict::Send;
-        };
-        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        slot.take(rate, now)
-    }
+fn take(slots: &[Mutex<Slot>], (key, rate): (u64, u32), now: Duration) -> Verdict {
+    let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    let count = u64::try_from(slots.len()).unwrap_or(1).max(1);
+    let index = usize::try_from(key % count).unwrap_or_default();
+    let Some(slot) = slots.get(index) else {
+        return Verdict::Send;
+    };
+    let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+    slot.take(rate, now)
 }
 
 impl Slot {
