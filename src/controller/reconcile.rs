@@ -199,10 +199,8 @@ async fn pass(
         ));
     }
     let adoption = adoption(context, accepted, stored.as_ref(), &dns).await;
-    let enforces = stored
-        .as_ref()
-        .and_then(Stored::publication)
-        .is_some_and(|p| p.current.mode == Mode::Enforce);
+    // Nobody enters mode enforce before every live MX has been asked.
+    let enforces = publication.is_some_and(|p| p.current.mode == Mode::Enforce);
     let wait = accepted.desired.mode == Some(Mode::Enforce) && !enforces;
     let mx_look = mail_exchangers::look(context, domain, &dns.mx, wait).await;
     let live = mail_exchangers::live(&dns.mx, &dns.mx_before, &mx_look);
@@ -293,9 +291,6 @@ async fn pass(
     report.record = Some(record);
     report.seen = Some(seen);
     report.progress = Some(progress);
-    let Next::Wait(after) = next else {
-        return Ok((Some(report), Next::Again));
-    };
     let climb = Climb {
         context,
         policy,
@@ -303,10 +298,22 @@ async fn pass(
         stored: &stored,
         live: &live,
     };
+    complete(&climb, report, next).await
+}
+
+/// The end of a pass: everything was looked at, and the next stage of a rollout may be due.
+async fn complete(
+    climb: &Climb<'_>,
+    mut report: Report,
+    next: Next,
+) -> Result<(Option<Report>, Next), Error> {
+    let Next::Wait(after) = next else {
+        return Ok((Some(report), Next::Again));
+    };
     if climb.settle(&mut report).await? {
         return Ok((None, Next::Again));
     }
-    let after = sooner(context, &report, after);
+    let after = sooner(climb.context, &report, after);
     Ok((Some(report), Next::Wait(after)))
 }
 
