@@ -29,6 +29,8 @@ enum Command {
     Generate(cli::generate::GenerateArgs),
     /// Check policies, records and manifests, without the network
     Lint(cli::lint::LintArgs),
+    /// Say what applying a manifest would do
+    Plan(Box<cli::plan::PlanArgs>),
     /// Explain the TLS reports that senders of mail have sent
     Report(cli::report::ReportArgs),
     /// Show what is published, what it waits for, and who still holds what
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Command::Check(args) => cli::check::execute(&args),
         Command::Generate(args) => cli::generate::execute(&args),
         Command::Lint(args) => cli::lint::execute(&args),
+        Command::Plan(args) => cli::plan::execute(&args),
         Command::Report(args) => cli::report::execute(&args),
         Command::Status(args) => cli::status::execute(&args),
         Command::Retirements(args) => cli::retirements::execute(&args),

@@ -29,6 +29,7 @@ use mta_sts_operator::cli::doctor::DoctorArgs;
 use mta_sts_operator::cli::generate::GenerateArgs;
 use mta_sts_operator::cli::lint::LintArgs;
 use mta_sts_operator::cli::pages::{CompletionsArgs, ManArgs};
+use mta_sts_operator::cli::plan::PlanArgs;
 use mta_sts_operator::cli::report::ReportArgs;
 use mta_sts_operator::cli::retirements::RetirementsArgs;
 use mta_sts_operator::cli::status::StatusArgs;
@@ -234,7 +235,8 @@ fn the_table_of_results_is_the_one_that_reports_are_explained_by() {
 // What is written by hand and compared.
 
 /// Commands that a person types, each with its own help.
-const WITHOUT_SETTINGS: [&str; 11] = [
+const WITHOUT_SETTINGS: [&str; 12] = [
+    "plan",
     "check",
     "completions",
     "man",
@@ -566,6 +568,7 @@ fn commands() -> Vec<clap::Command> {
         ReportArgs::augment_args(clap::Command::new("report")),
         clap::Command::new("crds"),
         CompletionsArgs::augment_args(clap::Command::new("completions")),
+        PlanArgs::augment_args(clap::Command::new("plan")),
         ManArgs::augment_args(clap::Command::new("man")),
     ]
 }

@@ -14,6 +14,7 @@ pub mod log;
 mod manifest;
 pub mod output;
 pub mod pages;
+pub mod plan;
 pub mod report;
 pub mod retirements;
 pub mod status;

@@ -45,3 +45,4 @@ mod tls_rpt;
 mod way_in;
 
 pub use run::{ControllerError, INSTALLATION_LABELS, run};
+pub use spec::parse_spec;

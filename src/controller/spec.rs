@@ -40,7 +40,7 @@ pub(super) fn desired(policy: &MtaStsPolicy) -> Result<(Desired, Vec<Finding>), 
             findings,
         });
     }
-    match parse(policy) {
+    match parse_spec(policy) {
         Some(desired) => Ok((desired, findings)),
         // The rules above are meant to leave nothing over; if they do, nothing is published.
         None => Err(Rejected::new(
@@ -267,7 +267,8 @@ fn ingress_fields(ingress: &IngressSpec) -> SpecIngress<'_> {
     }
 }
 
-fn parse(policy: &MtaStsPolicy) -> Option<Desired> {
+/// What a valid spec asks for; `None` where a value cannot be read.
+pub fn parse_spec(policy: &MtaStsPolicy) -> Option<Desired> {
     let spec = &policy.spec;
     let own = spec.mx.iter().map(|text| MxPattern::parse(text).ok());
     let mut mx: Vec<MxPattern> = own.collect::<Option<_>>()?;
