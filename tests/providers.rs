@@ -697,7 +697,9 @@ async fn the_columns_tell_it(world: &World) {
     );
     assert_eq!(
         columns(&policies, true),
-        ["Name", "Domain", "Mode", "Ready", "Status", "ID", "Age"]
+        [
+            "Name", "Domain", "Mode", "Ready", "Status", "ID", "Stage", "Age"
+        ]
     );
     let good = row(&policies, "newline-test");
     assert_eq!(
