@@ -413,17 +413,7 @@ impl Model {
                 self.world.turn_replica(at);
             }
         }
-        for _ in 0..60 {
-            self.pass(Fault::None, false)?;
-            for at in 0..self.world.replicas.len() {
-                self.world.sync_replica(at);
-            }
-            for at in 0..self.world.servers.len() {
-                self.world.sync_server(at);
-            }
-            self.world.pass_time(30);
-            self.check()?;
-        }
+        self.rounds(60, 30)?;
         self.user.is_served(&self.world, &self.operator)
     }
 }
@@ -448,6 +438,11 @@ impl Model {
 
     /// Goes on without faults, a second a round.
     fn settle(&mut self, rounds: usize) -> Result<(), String> {
+        self.rounds(rounds, 1)
+    }
+
+    /// Everybody does his part, in rounds of so many seconds.
+    fn rounds(&mut self, rounds: usize, seconds: i64) -> Result<(), String> {
         for _ in 0..rounds {
             self.pass(Fault::None, false)?;
             for at in 0..self.world.replicas.len() {
@@ -456,7 +451,7 @@ impl Model {
             for at in 0..self.world.servers.len() {
                 self.world.sync_server(at);
             }
-            self.world.pass_time(1);
+            self.world.pass_time(seconds);
             self.check()?;
         }
         Ok(())
