@@ -63,13 +63,11 @@ fn main() -> ExitCode {
         Command::Retirements(args) => cli::retirements::execute(&args),
         Command::Doctor(args) => cli::doctor::execute(&args),
         Command::Uninstall(args) => cli::uninstall::execute(&args),
-        Command::Crds => match cli::crds::run(&mut std::io::stdout().lock()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::from(2),
-        },
+        Command::Crds => written(cli::crds::run(&mut std::io::stdout().lock())),
         Command::Completions(args) => {
-            cli::pages::completions(&args, &mut named_command(), &mut std::io::stdout().lock());
-            ExitCode::SUCCESS
+            let mut command = named_command();
+            let mut out = std::io::stdout().lock();
+            written(cli::pages::completions(&args, &mut command, &mut out))
         }
         Command::Man(args) => match cli::pages::man(&args, named_command()) {
             Ok(()) => ExitCode::SUCCESS,
@@ -81,6 +79,18 @@ fn main() -> ExitCode {
                 ExitCode::from(2)
             }
         },
+    }
+}
+
+/// What comes of a command that only writes; a reader who has seen enough is no error.
+fn written(result: std::io::Result<()>) -> ExitCode {
+    match result {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            let message = format!("standard output: {error}");
+            cli::output::say(&mut std::io::stderr().lock(), &message);
+            ExitCode::from(2)
+        }
+        _ => ExitCode::SUCCESS,
     }
 }
 

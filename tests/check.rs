@@ -13,21 +13,19 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::lab::{Case, Lab, Mail};
+use support::outputs;
 use support::ports::{free_port, loopback};
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+/// Longer than a look and the time to the next take.
+const SOON: Duration = Duration::from_secs(60);
 
 const TESTING: &str = "version: STSv1\r\nmode: testing\r\nmx: *.mx.example\r\nmax_age: 86400\r\n";
-
-/// Codes without a domain: detours lead both address families to one server, and nobody here speaks
-/// old TLS. Tables in src/diagnosis/live/ have them.
-const NOT_IN_THE_LAB: [&str; 3] = [
-    "host-address-family-broken",
-    "host-tls-version",
-    "mx-tls-version",
-];
 
 fn codes(domain: &Value) -> BTreeSet<&str> {
     let findings = domain["findings"].as_array().unwrap();
@@ -190,6 +188,207 @@ async fn people_and_scripts_get_what_they_need() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_port_25_that_nobody_answers_on_is_told_once() {
+    let silent = |name| Case {
+        mail: Mail::Closed,
+        ..Case::good(name)
+    };
+    let lab = Lab::start(&[silent("one"), silent("two"), Case::good("good")]).await;
+    let (code, stdout, _) = lab.run(&["one.test", "two.test", "--output=json"]);
+    let document: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(code, 0, "{document:#}");
+    for domain in document["domains"].as_array().unwrap() {
+        assert_eq!(domain["verdict"], "ok");
+        assert_eq!(domain["mx"][0]["starttls"], Value::Null);
+        assert!(codes(domain).is_empty(), "{domain:#}");
+    }
+    let [found] = document["findings"].as_array().unwrap().as_slice() else {
+        panic!("{document:#}");
+    };
+    assert_eq!(
+        (&found["code"], &found["severity"]),
+        (&json!("mx-unreachable"), &json!("unknown"))
+    );
+    let (code, stdout, _) = lab.run(&["one.test", "two.test"]);
+    assert_eq!(
+        (code, stdout.matches("mx-unreachable").count()),
+        (0, 1),
+        "{stdout}"
+    );
+    let (_, stdout, _) = lab.run(&["one.test", "two.test", "--output=junit"]);
+    assert_eq!(outputs::junit(&stdout)["suites"][2]["name"], "all domains");
+    // Where each has to answer, each says that it does not.
+    let (code, domains) = lab.json(&["one.test", "two.test", "--smtp=required"]);
+    assert_eq!(code, 3);
+    for domain in &domains {
+        assert!(codes(domain).contains("mx-unreachable"), "{domain:#}");
+    }
+    // Where one answers, it is not the network.
+    let (code, domains) = lab.json(&["one.test", "good.test"]);
+    assert_eq!(code, 0);
+    let told = domains[0]["findings"][0]["message"].as_str().unwrap();
+    assert!(told.contains("good.mx.example answers"), "{told}");
+    assert!(codes(&domains[1]).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn code_hosts_and_ci_systems_can_read_it() {
+    let warns = Case {
+        reports: String::new(),
+        ..Case::good("warns")
+    };
+    let broken = Case {
+        record: String::new(),
+        ..Case::good("broken")
+    };
+    let lab = Lab::start(&[Case::good("good"), warns, broken]).await;
+    let all = ["good.test", "warns.test", "broken.test"];
+
+    let (code, stdout, stderr) = lab.run(&[&all[..], &["--output=sarif"]].concat());
+    assert_eq!((code, stderr.as_str()), (1, ""));
+    assert_eq!(outputs::sarif_faults(&stdout), "");
+    let document: Value = serde_json::from_str(&stdout).unwrap();
+    let results = document["runs"][0]["results"].as_array().unwrap();
+    let found = results.iter().map(|it| {
+        let place = &it["locations"][0]["logicalLocations"][0]["fullyQualifiedName"];
+        [&it["ruleId"], &it["level"], place].map(|it| it.as_str().unwrap())
+    });
+    assert_eq!(
+        found.collect::<Vec<_>>(),
+        [
+            ["tlsrpt-missing", "warning", "_smtp._tls.warns.test"],
+            ["record-missing", "error", "_mta-sts.broken.test"],
+        ]
+    );
+
+    for (fail_on, failures) in [
+        ("error", [false, false, true]),
+        ("warning", [false, true, true]),
+    ] {
+        let (_, stdout, stderr) =
+            lab.run(&[&all[..], &["--output=junit", "--fail-on", fail_on]].concat());
+        assert_eq!(stderr, "");
+        let report = outputs::junit(&stdout);
+        assert_eq!(report["name"], "mta-sts check");
+        for (at, (name, fails)) in all.iter().zip(failures).enumerate() {
+            let suite = &report["suites"][at];
+            assert_eq!(suite["name"], *name);
+            assert_eq!(
+                suite["cases"][0]["failure"].is_string(),
+                fails,
+                "{report:#}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_shows_how_far_it_has_come() {
+    let lab = Lab::start(&[Case::good("one"), Case::good("two")]).await;
+    // `script` runs it on a terminal of its own; what goes to standard output is kept apart.
+    let data = lab.folder().join("data");
+    let on_terminal = |args: &[&str]| {
+        let command = lab.command(args);
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let quoted = words.map(|word| format!("'{}'", word.to_str().unwrap()));
+        let line = quoted.collect::<Vec<_>>().join(" ") + &format!(" > '{}'", data.display());
+        let mut script = std::process::Command::new("script");
+        script
+            .args(["-qec", &line, "/dev/null"])
+            .env("TERM", "xterm");
+        let output = script.stdin(std::process::Stdio::null()).output();
+        let output = output.expect("script is installed (Debian: bsdutils)");
+        let shown = String::from_utf8(output.stdout).unwrap();
+        (shown, std::fs::read_to_string(&data).unwrap())
+    };
+    let (shown, data) = on_terminal(&["one.test", "two.test"]);
+    assert!(shown.contains("0 of 2 domains"), "{shown:?}");
+    assert!(
+        data.starts_with("DOMAIN") && !data.contains(" of 2 "),
+        "{data}"
+    );
+    for args in [
+        &["one.test"][..],
+        &["one.test", "two.test", "--output=json"],
+    ] {
+        assert_eq!(on_terminal(args).0, "", "{args:?}");
+    }
+    let (_, _, stderr) = lab.run(&["one.test", "two.test"]);
+    assert_eq!(stderr, "", "no terminal, no bar");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_tells_when_something_changes_and_ends_when_it_is_told_to() {
+    let good = Case::good("good");
+    let lab = Lab::start(std::slice::from_ref(&good)).await;
+    let watch = |args: &[&str]| {
+        let all = [&["good.test", "--watch", "--interval=5"], args].concat();
+        let mut watch = tokio::process::Command::from(lab.command(&all));
+        watch
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
+    };
+    let mut first = watch(&["--output=json"]);
+    let mut second = watch(&[]);
+    let mut third = watch(&["--output=json"]);
+    let mut lines = BufReader::new(first.stdout.take().unwrap()).lines();
+    let mut next = async || -> Value {
+        let line = tokio::time::timeout(SOON, lines.next_line()).await;
+        serde_json::from_str(&line.expect("it tells").unwrap().unwrap()).unwrap()
+    };
+    let document = next().await;
+    assert_eq!(document["schema"], "mta-sts.check/1");
+    assert_eq!(document["domains"][0]["verdict"], "ok");
+    lab.serve(&Case {
+        policy: format!("\r\n{TESTING}"),
+        ..good.clone()
+    })
+    .await;
+    // Not before it has changed, and then at once all of it.
+    let document = next().await;
+    assert_eq!(document["domains"][0]["verdict"], "error");
+    assert!(codes(&document["domains"][0]).contains("policy-blank-line"));
+    end(&mut first, "TERM", 1).await;
+    end(&mut second, "INT", 1).await;
+    // Nobody reads any more, and nothing changes that would have to be written.
+    let mut reader = BufReader::new(third.stdout.take().unwrap()).lines();
+    reader.next_line().await.unwrap().unwrap();
+    reader.next_line().await.unwrap().unwrap();
+    drop(reader);
+    let ended = tokio::time::timeout(SOON, third.wait()).await;
+    assert_eq!(ended.expect("it ends").unwrap().code(), Some(1));
+
+    for (args, says) in [
+        (
+            &["good.test", "--watch", "--output=junit"][..],
+            "--watch goes with",
+        ),
+        (&["good.test", "--interval=9"], "--watch"),
+        (&["good.test", "--watch", "--interval=1"], "5..=86400"),
+    ] {
+        let (code, stdout, stderr) = lab.run(args);
+        assert_eq!((code, stdout.as_str()), (2, ""), "{stderr}");
+        assert!(stderr.contains(says), "{stderr}");
+    }
+}
+
+/// Ends it with a signal: cleanly, with the code of what it saw last.
+async fn end(watch: &mut tokio::process::Child, signal: &str, code: i32) {
+    let pid = watch.id().unwrap().to_string();
+    let mut kill = std::process::Command::new("sh");
+    kill.args(["-c", "kill -s \"$0\" \"$1\"", signal, &pid]);
+    assert!(kill.status().unwrap().success());
+    let ended = tokio::time::timeout(SOON, watch.wait()).await;
+    assert_eq!(
+        ended.expect("it ends").unwrap().code(),
+        Some(code),
+        "{signal}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 #[ignore = "for a person: make lab"]
 async fn keep_the_lab_running() {
     let cases = Case::all();
@@ -213,9 +412,6 @@ fn each_code_that_check_finds_has_its_domain() {
         .flat_map(|case| &case.expect)
         .map(String::as_str)
         .collect();
-    for code in NOT_IN_THE_LAB {
-        assert!(!shown.contains(code), "{code} has its domain by now");
-    }
     for code in mta_sts_operator::diagnosis::Code::ALL {
         use mta_sts_operator::diagnosis::Section;
         let live = !code.is_lint()
@@ -225,7 +421,7 @@ fn each_code_that_check_finds_has_its_domain() {
             );
         let name = code.name();
         assert!(
-            !live || shown.contains(name) || NOT_IN_THE_LAB.contains(&name),
+            !live || shown.contains(name),
             "no file of tests/fixtures/lab has {name}"
         );
     }

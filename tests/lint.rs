@@ -4,12 +4,21 @@
 //! line for each finding. `UPDATE_FIXTURES=1 cargo test --test lint` writes them anew; read the
 //! difference before it is committed.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+#[path = "support/outputs.rs"]
+mod outputs;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use clap::Parser;
 use mta_sts_operator::cli::lint::{self, LintArgs};
@@ -344,6 +353,102 @@ fn a_wrong_mx_is_answered_with_the_corrected_line() {
             document["inputs"][0]["findings"][0]["remedy"], fix,
             "{written}"
         );
+    }
+}
+
+#[test]
+fn code_hosts_and_ci_systems_can_read_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let good = file("good.txt", GOOD);
+    let bad = file(
+        "my: bücher.txt",
+        &GOOD.replace("enforce", "\u{1b}<enforced>&"),
+    );
+    let warns = file("warns.txt", &GOOD.replace("604800", "3600"));
+    let all = [good.as_str(), &bad, &warns];
+
+    let sarif = run(&[&["--output=sarif"], &all[..]].concat(), "");
+    assert_eq!((sarif.code, sarif.stderr.as_str()), (1, ""));
+    assert_eq!(outputs::sarif_faults(&sarif.stdout), "");
+    let results = sarif.json()["runs"][0]["results"]
+        .as_array()
+        .unwrap()
+        .clone();
+    let of = |result: &Value| {
+        let place = &result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"];
+        let place = place
+            .as_str()
+            .unwrap()
+            .rsplit('/')
+            .next()
+            .unwrap()
+            .to_owned();
+        (place, result["ruleId"].as_str().unwrap().to_owned())
+    };
+    let found: Vec<(String, String)> = results.iter().map(of).collect();
+    let expected = [
+        ("my%3A%20b%C3%BCcher.txt", "policy-mode"),
+        ("warns.txt", "policy-max-age-short"),
+        ("warns.txt", "policy-reader-incompatible"),
+    ];
+    assert_eq!(found, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+    // Nothing wrong is a document as well; and the schema does say so when there is a fault.
+    let none = run(&["--output=sarif", &good], "");
+    assert_eq!(
+        (none.code, outputs::sarif_faults(&none.stdout).as_str()),
+        (0, "")
+    );
+    let odd = none.stdout.replace("\"results\"", "\"result\"");
+    assert_ne!(outputs::sarif_faults(&odd), "");
+
+    for (fail_on, failures) in [("error", 1), ("warning", 2)] {
+        let args = [&["--output=junit", "--fail-on", fail_on], &all[..]].concat();
+        let junit = run(&args, "");
+        assert_eq!((junit.code, junit.stderr.as_str()), (1, ""));
+        let report = outputs::junit(&junit.stdout);
+        assert_eq!(report["name"], "mta-sts lint");
+        let suites = report["suites"].as_array().unwrap();
+        let names: Vec<&str> = suites
+            .iter()
+            .map(|it| it["name"].as_str().unwrap())
+            .collect();
+        assert_eq!(names, all);
+        let cases: Vec<&Value> = suites.iter().map(|it| &it["cases"][0]).collect();
+        assert_eq!(cases[0]["failure"], Value::Null);
+        assert_eq!(cases[1]["failure"], "policy-mode");
+        let failed = cases.iter().filter(|it| !it["failure"].is_null());
+        assert_eq!(failed.count(), failures, "{report:#}");
+        // A warning that does not fail is told all the same.
+        assert!(
+            cases[2]["text"].as_str().unwrap().contains("max_age"),
+            "{report:#}"
+        );
+    }
+}
+
+#[test]
+fn a_reader_who_has_seen_enough_is_no_error() {
+    for args in [
+        &["completions", "bash"][..],
+        &["completions", "zsh"],
+        &["crds"],
+        &["lint", "--output=json", "Cargo.toml"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mta-sts"));
+        let output = command.args(args).stdout(writer).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.code().is_some_and(|it| it < 2),
+            "{args:?}: {stderr}"
+        );
+        assert_eq!(stderr, "", "{args:?}");
     }
 }
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Gets the independent MTA-STS readers that tests take as judges of what we publish, and moto, which
-# speaks like Amazon Route 53.
+# Gets the independent MTA-STS readers that tests take as judges of what we publish, the schema of SARIF
+# with what validates by it, and moto, which speaks like Amazon Route 53.
 #
 #   tools/peers.sh     prints the folder that holds them as the last line of its output:
-#                      go-mtasts (a program), python/ and moto/ (modules, for PYTHONPATH)
+#                      go-mtasts (a program), python/, sarif/ and moto/ (modules, for PYTHONPATH)
 #
 # The first run takes about half a minute and the network; later ones take no time, because all is
 # kept outside of the checkout, under a name made from the versions in tools/peers/.
@@ -18,7 +18,7 @@ main() {
     # Compiled modules fit one version of Python only.
     local python key peers
     python=$(python3 -c 'import sys; print(sys.implementation.cache_tag)')
-    key=$( (cd "$source" && cat go-mtasts/* python/* moto/* "$here/peers.sh"; echo "$python") | sha256sum | cut -c1-16)
+    key=$( (cd "$source" && cat go-mtasts/* python/* sarif/* moto/* "$here/peers.sh"; echo "$python") | sha256sum | cut -c1-16)
     peers=$cache/peers-$key
 
     if [ ! -d "$peers" ]; then
@@ -40,11 +40,13 @@ build() {
     trap 'rm -rf "$work"' EXIT
     trap 'exit 130' INT TERM
     chmod 755 "$work"
-    say "getting go-mtasts, postfix-mta-sts-resolver, checkdmarc and moto"
+    say "getting go-mtasts, postfix-mta-sts-resolver, checkdmarc, moto and the schema of SARIF"
     (cd "$source/go-mtasts" && CGO_ENABLED=0 go build -trimpath -o "$work/go-mtasts" .) || die "go-mtasts could not be built"
     modules "$work" python
+    modules "$work" sarif
     modules "$work" moto
     cp "$source/python/read_policy.py" "$work/python/"
+    cp "$source/sarif/validate.py" "$work/sarif/"
     mv "$work" "$1"
     say "done in $((SECONDS - begun)) s: $1"
 }

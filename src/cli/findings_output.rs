@@ -108,19 +108,19 @@ struct ResultShown<'a> {
 #[serde(rename_all = "camelCase")]
 struct Location<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    physical_location: Option<PhysicalLocation<'a>>,
+    physical_location: Option<PhysicalLocation>,
     logical_locations: [LogicalLocation<'a>; 1],
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct PhysicalLocation<'a> {
-    artifact_location: ArtifactLocation<'a>,
+struct PhysicalLocation {
+    artifact_location: ArtifactLocation,
 }
 
 #[derive(Serialize)]
-struct ArtifactLocation<'a> {
-    uri: &'a str,
+struct ArtifactLocation {
+    uri: String,
 }
 
 #[derive(Serialize)]
@@ -172,7 +172,7 @@ pub(super) fn sarif(out: &mut dyn Write, of: Of, groups: &[Group<'_>]) -> io::Re
 
 fn result<'a>(of: Of, name: &'a str, finding: &'a Finding) -> ResultShown<'a> {
     let physical_location = (of == Of::Files).then_some(PhysicalLocation {
-        artifact_location: ArtifactLocation { uri: name },
+        artifact_location: ArtifactLocation { uri: uri(name) },
     });
     ResultShown {
         rule_id: finding.code.name(),
@@ -191,6 +191,20 @@ fn result<'a>(of: Of, name: &'a str, finding: &'a Finding) -> ResultShown<'a> {
             }],
         }],
     }
+}
+
+/// A path as a URI reference (RFC 3986 §4.1): a colon in it would else begin a scheme.
+fn uri(path: &str) -> String {
+    let mut uri = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'.' | b'_' | b'~' => {
+                uri.push(char::from(byte));
+            }
+            _ => uri.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    uri
 }
 
 /// A finding in one line.
@@ -259,7 +273,7 @@ mod tests {
     fn sarif_has_a_rule_for_each_code_and_a_place_for_each_result() {
         let findings = findings();
         let group = Group {
-            name: "policies/mta-sts.txt",
+            name: "policies/my mta-sts.txt",
             findings: &findings,
         };
         let mut out = Vec::new();
@@ -273,7 +287,7 @@ mod tests {
         assert_eq!(result["level"], "error");
         let place = &result["locations"][0];
         let uri = &place["physicalLocation"]["artifactLocation"]["uri"];
-        assert_eq!(uri, "policies/mta-sts.txt");
+        assert_eq!(uri, "policies/my%20mta-sts.txt");
         assert_eq!(place["logicalLocations"][0]["fullyQualifiedName"], "line 2");
         assert_eq!(run["results"][1]["level"], "warning");
     }

@@ -85,6 +85,14 @@ pub fn json_line(out: &mut dyn Write, document: &impl Serialize) -> io::Result<(
     writeln!(out, "{}", safe(&serde_json::to_string(document)?))
 }
 
+/// Empties a terminal and goes to its upper left corner.
+///
+/// # Errors
+/// The stream refuses.
+pub fn clear(out: &mut dyn Write) -> io::Result<()> {
+    write!(out, "\u{1b}[2J\u{1b}[H")
+}
+
 fn safe(text: &str) -> String {
     // JSON needs only the C0 characters escaped; the others can stand inside strings alone, where
     // the escape means the same.

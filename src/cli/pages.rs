@@ -24,9 +24,20 @@ pub struct ManArgs {
 }
 
 /// Prints what the shell reads, for a binary of the name that the command has.
-pub fn completions(args: &CompletionsArgs, command: &mut Command, out: &mut dyn Write) {
+///
+/// # Errors
+/// The stream refuses.
+pub fn completions(
+    args: &CompletionsArgs,
+    command: &mut Command,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let name = command.get_name().to_owned();
-    clap_complete::generate(args.shell, command, name, out);
+    // clap_complete panics where a stream refuses, and memory never does.
+    let mut text = Vec::new();
+    clap_complete::generate(args.shell, command, name, &mut text);
+    out.write_all(&text)?;
+    out.flush()
 }
 
 /// Writes the manual pages.

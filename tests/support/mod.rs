@@ -20,6 +20,7 @@
 //! | [`contour::Contour`] | Contour and Envoy, for Ingresses and the Gateway API |
 //! | [`kubelet::Kubelet`] | starts a program again whenever it has ended |
 //! | [`lab::Lab`] | domains with one thing wrong each, for `mta-sts check` |
+//! | [`outputs`] | what others read of findings: the schema of SARIF, an XML parser for JUnit |
 //! | [`netns`] | a network of the test's own, with ports 25, 53 and 443 |
 //! | [`peers`] | MTA-STS readers that others wrote, as judges |
 //! | [`postfix::Postfix`] | Postfix, as a domain's MX and as a sender |
@@ -63,6 +64,7 @@ pub mod lab;
 pub mod manifests;
 pub mod moto;
 pub mod netns;
+pub mod outputs;
 pub mod peers;
 pub mod place;
 pub mod ports;

@@ -3,7 +3,9 @@
 mod around;
 mod gather;
 mod names;
+mod progress;
 mod report;
+mod watch;
 
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
@@ -15,7 +17,7 @@ use futures::StreamExt as _;
 use tokio::sync::OnceCell;
 
 use self::gather::Probes;
-use self::report::{Checked, Verdict};
+use self::report::{Checked, Looked, Verdict};
 use super::cluster::{self, ClusterArgs};
 use super::dns_args::DnsArgs;
 use super::exit;
@@ -24,7 +26,7 @@ use super::lint::FailOn;
 use super::output::{Streams, say};
 use crate::clock;
 use crate::config::DnsVerify;
-use crate::diagnosis::live::judge;
+use crate::diagnosis::live::{judge, port_25};
 use crate::probe::connect_to::ConnectTo;
 use crate::probe::tls::TrustStore;
 use crate::protocol::Domain;
@@ -70,6 +72,15 @@ pub struct CheckArgs {
     /// Domains that are looked at at once
     #[arg(long, value_name = "COUNT", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=512))]
     pub jobs: u16,
+
+    /// Look again and again, and show it whenever something has changed; as JSON one document a line
+    #[arg(short, long)]
+    pub watch: bool,
+
+    /// Seconds from the end of a look to the next
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..=86_400))]
+    #[arg(requires = "watch")]
+    pub interval: u64,
 
     /// The least severity that makes the exit code 1.
     #[arg(long, value_enum, default_value_t)]
@@ -117,7 +128,10 @@ pub fn execute(args: &CheckArgs) -> ExitCode {
 /// be determined and nothing worse was found.
 pub async fn run(args: &CheckArgs, streams: &mut Streams<'_>) -> u8 {
     let domains = names::domains(args, streams).await;
-    let prepared = domains.and_then(|domains| Ok((domains, probes(args)?)));
+    let prepared = domains.and_then(|domains| {
+        watch::possible(args)?;
+        Ok((domains, probes(args)?))
+    });
     let (domains, probes) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
@@ -125,37 +139,69 @@ pub async fn run(args: &CheckArgs, streams: &mut Streams<'_>) -> u8 {
             return exit::USAGE;
         }
     };
-    let checks = domains.iter().enumerate();
-    let checks = checks.map(async |(at, domain)| (at, check(&probes, domain).await));
+    if args.watch {
+        return watch::follow(args, &domains, streams).await;
+    }
+    let looked = look(args, &probes, &domains).await;
+    let code = code(args, &looked);
+    match report::show(args, &looked, streams) {
+        Ok(()) => code,
+        Err(error) => unwritten(&error, code, streams),
+    }
+}
+
+/// Looks at all domains.
+async fn look(args: &CheckArgs, probes: &Probes, domains: &[Domain]) -> Looked {
+    let bar = progress::bar(args, domains.len());
+    let checks = domains.iter().enumerate().map(async |(at, domain)| {
+        let checked = check(probes, domain).await;
+        bar.inc(1);
+        (at, checked)
+    });
     // In whatever order they end: one that hangs must not keep the others from beginning.
     let running = futures::stream::iter(checks).buffer_unordered(usize::from(args.jobs));
     let mut checked: Vec<(usize, Checked)> = running.collect().await;
     checked.sort_by_key(|(at, _)| *at);
-    let checked: Vec<Checked> = checked.into_iter().map(|(_, checked)| checked).collect();
-    let code = checked
-        .iter()
-        .map(|checked| exit_code(args, checked))
-        .max_by_key(|code| match *code {
-            exit::FOUND => 2,
-            exit::UNDETERMINED => 1,
-            _ => 0,
-        })
-        .unwrap_or(exit::CLEAN);
-    match report::show(args, &checked, streams) {
-        Ok(()) => code,
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => code,
-        Err(error) => {
-            say(streams.stderr, &format!("standard output: {error}"));
-            exit::USAGE
-        }
+    let mut looked = Looked {
+        domains: checked.into_iter().map(|(_, checked)| checked).collect(),
+        findings: Vec::new(),
+    };
+    // Where each MX has to answer, each domain says so.
+    if args.smtp != Smtp::Required {
+        let domains = looked.domains.iter_mut();
+        let run = domains.map(|it| (&it.seen, &mut it.judged)).collect();
+        looked.findings.extend(port_25(run));
     }
+    looked
 }
 
 async fn check(probes: &Probes, domain: &Domain) -> Checked {
-    let seen = probes.look(domain).await;
+    let mut seen = probes.look(domain).await;
     let judged = judge(&seen, clock::now());
+    // A thousand domains are kept until all are shown: what has been judged goes.
+    seen.forget_bodies();
     Checked { seen, judged }
+}
+
+/// The exit code: that of the worst domain.
+fn code(args: &CheckArgs, looked: &Looked) -> u8 {
+    let codes = looked.domains.iter().map(|it| exit_code(args, it));
+    let worst = codes.max_by_key(|code| match *code {
+        exit::FOUND => 2,
+        exit::UNDETERMINED => 1,
+        _ => 0,
+    });
+    worst.unwrap_or(exit::CLEAN)
+}
+
+/// The exit code where the answer could not be written.
+fn unwritten(error: &io::Error, code: u8, streams: &mut Streams<'_>) -> u8 {
+    // Whoever reads has seen enough.
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return code;
+    }
+    say(streams.stderr, &format!("standard output: {error}"));
+    exit::USAGE
 }
 
 fn exit_code(args: &CheckArgs, checked: &Checked) -> u8 {

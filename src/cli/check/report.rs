@@ -10,13 +10,21 @@ use crate::cli::findings_output::{self, Format, Group, Of};
 use crate::cli::output::{self, Streams};
 use crate::cli::words::{counted, duration};
 use crate::diagnosis::live::{
-    DomainSeen, HostSeen, Judged, MxHostSeen, MxSeen, Outcome, SmtpSeen, TxtSeen,
+    AddressSeen, DomainSeen, HostSeen, Judged, MxHostSeen, MxSeen, Outcome, SmtpSeen, TxtSeen,
 };
 use crate::diagnosis::{Code, Finding, Severity, printable};
 use crate::protocol::{HostName, Policy};
 
 /// Name and version of the JSON document.
 const SCHEMA: &str = "mta-sts.check/1";
+
+/// What a run has seen.
+pub(super) struct Looked {
+    /// The domains, in the order in which they were given.
+    pub(super) domains: Vec<Checked>,
+    /// What holds for the run as a whole.
+    pub(super) findings: Vec<Finding>,
+}
 
 /// A domain that was looked at.
 pub(super) struct Checked {
@@ -59,6 +67,8 @@ impl Checked {
 struct Document<'a> {
     schema: &'static str,
     domains: Vec<DomainShown<'a>>,
+    /// What holds for the run as a whole.
+    findings: &'a [Finding],
 }
 
 #[derive(Serialize)]
@@ -116,37 +126,49 @@ struct MxShown {
 }
 
 /// Writes all of it.
-pub(super) fn show(
-    args: &CheckArgs,
-    checked: &[Checked],
-    streams: &mut Streams<'_>,
-) -> io::Result<()> {
+pub(super) fn show(args: &CheckArgs, looked: &Looked, streams: &mut Streams<'_>) -> io::Result<()> {
     let colour = args.shown.colour.on(streams.terminal);
     let out = &mut *streams.stdout;
-    match (args.shown.output, checked) {
-        (Format::Json, _) => output::json(
-            out,
-            &Document {
-                schema: SCHEMA,
-                domains: checked.iter().map(|it| it.shown(args.smtp)).collect(),
-            },
-        ),
-        (Format::Sarif, _) => findings_output::sarif(out, Of::Domains, &groups(checked)),
-        (Format::Junit, _) => findings_output::junit(out, "check", &groups(checked), |it| {
+    let document = || Document {
+        schema: SCHEMA,
+        domains: looked
+            .domains
+            .iter()
+            .map(|it| it.shown(args.smtp))
+            .collect(),
+        findings: &looked.findings,
+    };
+    if args.watch && streams.terminal && args.shown.output == Format::Text {
+        output::clear(out)?;
+    }
+    match (args.shown.output, looked.domains.as_slice()) {
+        (Format::Json, _) if args.watch => output::json_line(out, &document()),
+        (Format::Json, _) => output::json(out, &document()),
+        (Format::Sarif, _) => findings_output::sarif(out, Of::Domains, &groups(looked)),
+        (Format::Junit, _) => findings_output::junit(out, "check", &groups(looked), |it| {
             args.fail_on.is_met_by(std::slice::from_ref(it))
         }),
         (Format::Text, [one]) => detail(out, one, colour),
-        (Format::Text, several) => table(out, args, several, colour),
+        (Format::Text, several) => {
+            table(out, args, several, colour)?;
+            let mut findings = looked.findings.iter();
+            findings.try_for_each(|finding| output::finding(out, finding, colour))
+        }
     }?;
     out.flush()
 }
 
-fn groups(checked: &[Checked]) -> Vec<Group<'_>> {
-    let groups = checked.iter().map(|checked| Group {
+/// The domains, and the run itself if there is something to say of it.
+fn groups(looked: &Looked) -> Vec<Group<'_>> {
+    let domains = looked.domains.iter().map(|checked| Group {
         name: checked.seen.domain.as_str(),
         findings: &checked.judged.findings,
     });
-    groups.collect()
+    let run = (!looked.findings.is_empty()).then_some(Group {
+        name: "all domains",
+        findings: &looked.findings,
+    });
+    domains.chain(run).collect()
 }
 
 impl Checked {
@@ -177,19 +199,22 @@ impl Checked {
     }
 }
 
-fn mx_hosts(seen: &DomainSeen) -> &[MxHostSeen] {
+pub(super) fn mx_hosts(seen: &DomainSeen) -> &[MxHostSeen] {
     match &seen.mx {
         MxSeen::Hosts(hosts) => hosts,
         _ => &[],
     }
 }
 
-fn host_shown(seen: &DomainSeen) -> HostShown {
-    let addresses = match &seen.host {
-        HostSeen::Addresses(addresses) => addresses.as_slice(),
+pub(super) fn addresses(seen: &DomainSeen) -> &[AddressSeen] {
+    match &seen.host {
+        HostSeen::Addresses(addresses) => addresses,
         HostSeen::Failed(_) => &[],
-    };
-    let shown = addresses.iter().map(|it| {
+    }
+}
+
+fn host_shown(seen: &DomainSeen) -> HostShown {
+    let shown = addresses(seen).iter().map(|it| {
         let (status, error) = match &it.outcome {
             Outcome::Response { status, .. } => (Some(*status), None),
             Outcome::Private(why) | Outcome::Failed(why) => (None, Some(why.clone())),

@@ -159,8 +159,7 @@ fn show(args: &StatusArgs, report: &Report, streams: &mut Streams<'_>) -> io::Re
         Format::Json => output::json(out, report)?,
         Format::Text => {
             if args.watch && streams.terminal {
-                // Clears the screen and goes to its upper left corner.
-                write!(out, "\u{1b}[2J\u{1b}[H")?;
+                output::clear(out)?;
             }
             let colour = args.shown.colour.on(streams.terminal);
             let one = args.name.is_some() || args.domain.is_some();

@@ -6,6 +6,7 @@ mod claims;
 mod dane;
 mod host;
 mod mx;
+mod port25;
 mod record;
 mod shadow;
 mod sni;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use self::mx::{nearest, tls_findings, tls_trouble};
+pub use self::port25::port_25;
 use super::lint::{lint_policy, lint_record, lint_tlsrpt_record};
 use super::{Code, Finding, Severity};
 use crate::protocol::{Domain, HostName, Mode, Policy, StsRecord};
@@ -39,6 +41,21 @@ pub struct DomainSeen {
     pub mx: MxSeen,
     /// What stands around all that.
     pub around: Around,
+}
+
+impl DomainSeen {
+    /// Gives up what only a judgement needs: the bodies, and what stands around.
+    pub fn forget_bodies(&mut self) {
+        self.around = Around::default();
+        let HostSeen::Addresses(addresses) = &mut self.host else {
+            return;
+        };
+        for address in addresses {
+            if let Outcome::Response { body, .. } = &mut address.outcome {
+                *body = Ok(Vec::new());
+            }
+        }
+    }
 }
 
 /// TXT records.

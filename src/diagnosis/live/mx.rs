@@ -114,14 +114,19 @@ fn silent(domain: &str, hosts: &[MxHostSeen]) -> Option<Finding> {
         return None;
     };
     asked.clone().all(is_silent).then(|| {
-        let message = format!(
-            "port 25 answers at none of {} MX hosts, so nothing is known of their TLS: many networks let no outgoing mail through",
-            asked.count()
-        );
-        Finding::new(Code::MxUnreachable, domain, &message)
+        let cause = "many networks let no outgoing mail through";
+        nowhere(domain, asked.count(), cause)
             .with_evidence(why)
             .with_remedy("run this where port 25 is open, or with --smtp off")
     })
+}
+
+/// No MX host answers on port 25, and what may be the cause.
+pub(super) fn nowhere(subject: &str, hosts: usize, cause: &str) -> Finding {
+    let message = format!(
+        "port 25 answers at none of {hosts} MX hosts, so nothing is known of their TLS: {cause}"
+    );
+    Finding::new(Code::MxUnreachable, subject, &message)
 }
 
 fn of_host(seen: &MxHostSeen, mode: Mode, all: &[MxHostSeen], now: Timestamp) -> Vec<Finding> {
