@@ -29,12 +29,19 @@ const WE_DIFFER: &[(&str, &str)] = &[
     ("caa-alias", NO_CAA),
     ("caa-critical", NO_CAA),
     ("caa-nobody", NO_CAA),
+    ("dead-ipv6", ONE_FAMILY),
     ("no-media-type", MEDIA_TYPE),
 ];
+
+/// A Postfix that speaks TLS 1.1 at most.
+const NO_NEW_TLS: &str = "smtpd_tls_protocols = >=TLSv1, <=TLSv1.1\n\
+    smtpd_tls_ciphers = low\ntls_low_cipherlist = ALL:@SECLEVEL=0\n";
 
 const BLANK_LINE: &str =
     "the grammar of RFC 8461 §3.2 has no empty line, and named senders refuse it";
 const ONE_LOOK: &str = "it looks once, under a name that the wall lets through";
+const ONE_FAMILY: &str =
+    "it takes whichever family answers, and a sender with IPv6 alone gets nothing";
 const NO_CAA: &str =
     "it does not look at CAA, and the policy is good until the certificate has to be renewed";
 const MEDIA_TYPE: &str = "RFC 8461 §3.2 demands text/plain, and it only warns";
@@ -48,8 +55,8 @@ async fn checkdmarc_agrees_row_by_row_or_we_say_why() {
     }
     // It looks once, at one server, by port 443; and at no MX's TLS.
     let own_port = |case: &Case| {
-        use Special::{Bodies, Certificates, Slow};
-        matches!(case.answer, Some(Slow | Bodies | Certificates))
+        use Special::{Bodies, Certificates, OldTls, Slow};
+        matches!(case.answer, Some(Slow | OldTls | Bodies | Certificates))
     };
     let mut cases = Case::all();
     cases.retain(|case| !own_port(case) && case.second_is == SecondIs::Nobody);
@@ -97,14 +104,17 @@ fn findings(domain: &Value) -> impl Iterator<Item = &Value> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_postfix_is_told_by_its_tls() {
     if !netns::inside() {
-        let addresses = ["10.77.0.25", "10.77.0.26", "10.77.0.27", "10.77.0.28"];
+        let addresses = [25, 26, 27, 28, 29, 30].map(|last| format!("10.77.0.{last}"));
+        let addresses = addresses.each_ref().map(String::as_str);
         return netns::run("a_real_postfix_is_told_by_its_tls", &addresses).await;
     }
-    let rows: [(&str, u8, &[&str]); 4] = [
+    let rows: [(&str, u8, &[&str]); 6] = [
         ("postfix", 25, &[]),
         ("postfix-plain", 26, &["mx-starttls-missing"]),
         ("postfix-expired", 27, &["mx-tls-expired"]),
         ("postfix-misnamed", 28, &["mx-tls-name-mismatch"]),
+        ("postfix-sni", 29, &["mx-tls-needs-sni"]),
+        ("postfix-old", 30, &["mx-tls-version"]),
     ];
     let cases = rows.map(|(name, last, _)| Case {
         mx: format!("@ MX 10 mail\nmail A 10.77.0.{last}"),
@@ -118,14 +128,21 @@ async fn a_real_postfix_is_told_by_its_tls() {
     let mut running = Vec::new();
     for (case, (name, last, _)) in cases.iter().zip(rows) {
         let (host, domain) = (format!("mail.{name}.test"), case.domain());
-        let certificate = match name {
-            "postfix-plain" => None,
-            "postfix-expired" => Some(lab.mail_ca.issue(&[&host], Validity::Expired)),
-            "postfix-misnamed" => Some(lab.mail_ca.issue(&[&domain], Validity::Now)),
-            _ => Some(lab.mail_ca.issue(&[&host], Validity::Now)),
-        };
         let address = Ipv4Addr::new(10, 77, 0, last);
-        running.push(Postfix::mx_with(address, &[&domain], certificate).await);
+        let domains = &[domain.as_str()];
+        let good = lab.mail_ca.issue(&[&host], Validity::Now);
+        let with = async |certificate| Postfix::mx_with(address, domains, certificate).await;
+        running.push(match name {
+            "postfix-plain" => with(None).await,
+            "postfix-expired" => with(Some(lab.mail_ca.issue(&[&host], Validity::Expired))).await,
+            "postfix-misnamed" => with(Some(lab.mail_ca.issue(domains, Validity::Now))).await,
+            "postfix-sni" => {
+                let default = lab.mail_ca.issue(&["default.example"], Validity::Now);
+                Postfix::mx_by_sni(address, domains, &host, good, default).await
+            }
+            "postfix-old" => Postfix::mx_that(address, domains, good, NO_NEW_TLS).await,
+            _ => with(Some(good)).await,
+        });
     }
     for (case, (name, _, expected)) in cases.iter().zip(rows) {
         let (_, domains) = lab.json(&[

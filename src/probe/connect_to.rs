@@ -42,6 +42,21 @@ impl ConnectTo {
             .then(|| SocketAddr::new(self.address, self.to_port.unwrap_or(port)))
     }
 
+    /// The detour for connections to `address` of `host`: the first whose own address is of the same
+    /// family, else the first. So two of them lead IPv4 and IPv6 apart.
+    pub fn of_family(
+        detours: &[Self],
+        host: &HostName,
+        port: u16,
+        address: IpAddr,
+    ) -> Option<SocketAddr> {
+        let mut fitting = detours.iter().filter_map(|detour| detour.apply(host, port));
+        let same = |to: &SocketAddr| to.is_ipv6() == address.is_ipv6();
+        fitting
+            .find(same)
+            .or_else(|| Self::first(detours, host, port))
+    }
+
     /// The first of `detours` that is for `host` and `port`.
     pub fn first(detours: &[Self], host: &HostName, port: u16) -> Option<SocketAddr> {
         detours.iter().find_map(|detour| detour.apply(host, port))
@@ -188,6 +203,25 @@ mod tests {
                 text.to_lowercase(),
                 "{case}"
             );
+        }
+    }
+
+    #[test]
+    fn each_family_takes_the_detour_of_its_own_where_there_is_one() {
+        let detours = |texts: &[&str]| -> Vec<ConnectTo> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let (v4, v6) = ("a.example:443:192.0.2.1:1", "a.example:443:[2001:db8::1]:2");
+        for (all, address, expected) in [
+            (vec![v4, v6], "198.51.100.1", "192.0.2.1:1"),
+            (vec![v4, v6], "2001:db8::9", "[2001:db8::1]:2"),
+            (vec![v6, v4], "198.51.100.1", "192.0.2.1:1"),
+            (vec![v4], "2001:db8::9", "192.0.2.1:1"),
+        ] {
+            let host = HostName::parse("a.example").unwrap();
+            let address = address.parse().unwrap();
+            let to = ConnectTo::of_family(&detours(&all), &host, 443, address);
+            assert_eq!(to, expected.parse().ok(), "{all:?} {address}");
         }
     }
 

@@ -42,7 +42,7 @@ impl Reach<'_> {
         address: IpAddr,
         port: u16,
     ) -> Result<SocketAddr, String> {
-        if let Some(detour) = ConnectTo::first(self.connect_to, host, port) {
+        if let Some(detour) = ConnectTo::of_family(self.connect_to, host, port, address) {
             return Ok(detour);
         }
         let checked = self.targets.check(address);

@@ -45,7 +45,63 @@ impl Postfix {
         domains: &[&str],
         certificate: Option<(String, String)>,
     ) -> Self {
+        Self::mx_in(new_folder("mx"), address, domains, certificate, "").await
+    }
+
+    /// The same with a certificate for those alone who say that they want `host`; all others get
+    /// `default`.
+    pub async fn mx_by_sni(
+        address: Ipv4Addr,
+        domains: &[&str],
+        host: &str,
+        (certificate, key): (String, String),
+        default: (String, String),
+    ) -> Self {
         let folder = new_folder("mx");
+        let chain = folder.path().join("named.pem");
+        fs::write(&chain, key + &certificate).unwrap();
+        let map = folder.path().join("sni");
+        fs::write(&map, format!("{host} {}\n", chain.display())).unwrap();
+        // Postfix reads keys from such a map alone in which postmap has put the file's content (-F).
+        let etc = folder.path().join("postmap");
+        fs::create_dir(&etc).unwrap();
+        fs::write(etc.join("main.cf"), "compatibility_level = 3.6\n").unwrap();
+        let made = Command::new("postmap")
+            .env("PATH", SYSTEM_PATH)
+            .arg("-c")
+            .arg(&etc)
+            .args(["-F", &format!("hash:{}", map.display())])
+            .output()
+            .expect("Postfix is installed");
+        assert!(made.status.success(), "{made:?}");
+        let settings = format!("tls_server_sni_maps = hash:{}\n", map.display());
+        Self::mx_in(folder, address, domains, Some(default), &settings).await
+    }
+
+    /// The same with other settings of TLS besides.
+    pub async fn mx_that(
+        address: Ipv4Addr,
+        domains: &[&str],
+        certificate: (String, String),
+        settings: &str,
+    ) -> Self {
+        Self::mx_in(
+            new_folder("mx"),
+            address,
+            domains,
+            Some(certificate),
+            settings,
+        )
+        .await
+    }
+
+    async fn mx_in(
+        folder: TempDir,
+        address: Ipv4Addr,
+        domains: &[&str],
+        certificate: Option<(String, String)>,
+        more: &str,
+    ) -> Self {
         let mail = folder.path().join("mail");
         fs::create_dir(&mail).unwrap();
         chown(&mail, Some(NOBODY), Some(NOBODY)).unwrap();
@@ -67,7 +123,7 @@ impl Postfix {
              virtual_mailbox_base = {}\n\
              virtual_uid_maps = static:{NOBODY}\n\
              virtual_gid_maps = static:{NOBODY}\n\
-             {tls}",
+             {tls}{more}",
             domains.join(" "),
             mail.display(),
         );

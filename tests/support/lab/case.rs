@@ -26,6 +26,8 @@ pub enum Mail {
     /// The right certificate for those only who say which host they want.
     NeedsSni,
     WithoutStartTls,
+    /// TLS 1.1 at most.
+    OldTls,
     /// It refuses the command that it offers.
     RefusesStartTls,
     /// It sends more in plain text behind its "go ahead" (CVE-2011-0411 and its kin).
@@ -42,6 +44,8 @@ pub enum Mail {
     Mute,
     /// Nobody listens.
     Closed,
+    /// One server for all that have this, on port 25 of loopback.
+    Shared,
     /// The test has an MX of its own.
     Elsewhere,
 }
@@ -59,6 +63,8 @@ pub enum Special {
     Wall(String),
     /// It takes longer than one reader waits.
     Slow,
+    /// It speaks TLS 1.1 at most.
+    OldTls,
     /// Every other connection gets an expired certificate.
     Certificates,
     /// Every other connection gets another file.
@@ -113,6 +119,8 @@ pub struct Case {
     pub site: bool,
     /// Whether connections to the policy host are led to the front.
     pub detour: bool,
+    /// Whether those over IPv6 are led to where nobody listens.
+    pub dead_ipv6: bool,
     pub mail: Mail,
     pub dane: Dane,
     /// The findings, no more and no less.
@@ -145,6 +153,7 @@ impl Default for Case {
             answer: None,
             site: true,
             detour: true,
+            dead_ipv6: false,
             mail: Mail::Good,
             dane: Dane::None,
             expect: Vec::new(),
@@ -239,7 +248,9 @@ impl Case {
             path: self.path.clone(),
         };
         let answer = match &self.answer {
-            Some(Special::Slow | Special::Certificates | Special::Bodies) => return None,
+            Some(Special::Slow | Special::OldTls | Special::Certificates | Special::Bodies) => {
+                return None;
+            }
             None => page(200, None),
             Some(Special::Status(status)) => Answer::Status(*status),
             Some(Special::Redirect(url)) => Answer::Redirect(url.clone()),

@@ -12,8 +12,10 @@ use rustls::sign::CertifiedKey;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::case::{Case, Mail};
+use super::old_tls::OldTls;
 use crate::support::ports::{free_port, loopback};
 use crate::support::tls::{TestCa, Validity};
 
@@ -24,7 +26,13 @@ pub(super) struct MailServer {
     pub(super) certificate: Vec<u8>,
 }
 
-pub(super) async fn server(case: &Case, ca: &TestCa, other: &TestCa) -> MailServer {
+/// Starts the MX of a case. What runs beside this program is added to `running`.
+pub(super) async fn server(
+    case: &Case,
+    ca: &TestCa,
+    other: &TestCa,
+    running: &mut Vec<OldTls>,
+) -> MailServer {
     let host = case.mx_host();
     let (certificate, key) = match case.mail {
         Mail::Expired => ca.issue(&[&host], Validity::Expired),
@@ -45,6 +53,12 @@ pub(super) async fn server(case: &Case, ca: &TestCa, other: &TestCa) -> MailServ
         };
     }
     let mut config = config(&certificate, &key);
+    let mut old = None;
+    if case.mail == Mail::OldTls {
+        let server = OldTls::start(&(certificate.clone(), key.clone())).await;
+        old = Some(server.address());
+        running.push(server);
+    }
     if case.mail == Mail::NeedsSni {
         let default = other.issue(&["default.example"], Validity::Now);
         config.cert_resolver = Arc::new(BySni {
@@ -53,21 +67,35 @@ pub(super) async fn server(case: &Case, ca: &TestCa, other: &TestCa) -> MailServ
             default: certified(&default.0, &default.1),
         });
     }
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let tls = match old {
+        Some(address) => Tls::At(address),
+        None => Tls::Here(TlsAcceptor::from(Arc::new(config))),
+    };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let mail = case.mail;
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            // Whoever asks goes away when he has seen enough.
-            tokio::spawn(async move { talk(stream, mail, acceptor).await.ok() });
-        }
-    });
+    serve(listener, case.mail, tls);
     MailServer {
         address,
         certificate: der.to_vec(),
     }
+}
+
+/// Starts the one server for all MX hosts that share it.
+pub(super) async fn shared(ca: &TestCa) {
+    let (certificate, key) = ca.issue(&["*.mx.example"], Validity::Now);
+    let tls = TlsAcceptor::from(Arc::new(config(&certificate, &key)));
+    let listener = TcpListener::bind(loopback(25)).await.unwrap();
+    serve(listener, Mail::Shared, Tls::Here(tls));
+}
+
+fn serve(listener: TcpListener, mail: Mail, tls: Tls) {
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let tls = tls.clone();
+            // Whoever asks goes away when he has seen enough.
+            tokio::spawn(async move { talk(stream, mail, tls).await.ok() });
+        }
+    });
 }
 
 /// A server that shows this certificate.
@@ -110,7 +138,15 @@ impl ResolvesServerCert for BySni {
     }
 }
 
-async fn talk(stream: TcpStream, mail: Mail, acceptor: TlsAcceptor) -> std::io::Result<()> {
+/// Who speaks TLS once it begins.
+#[derive(Clone)]
+enum Tls {
+    Here(TlsAcceptor),
+    /// Another server, to which the bytes are passed on.
+    At(SocketAddr),
+}
+
+async fn talk(stream: TcpStream, mail: Mail, tls: Tls) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     match mail {
         Mail::Endless => loop {
@@ -154,10 +190,35 @@ async fn talk(stream: TcpStream, mail: Mail, acceptor: TlsAcceptor) -> std::io::
             }
             "STARTTLS" => {
                 stream.write_all(b"220 go ahead\r\n").await?;
-                let _ = acceptor.accept(stream.into_inner()).await;
+                let mut stream = stream.into_inner();
+                match tls {
+                    Tls::Here(acceptor) => {
+                        if let Ok(session) = acceptor.accept(stream).await {
+                            secured(BufReader::new(session)).await?;
+                        }
+                    }
+                    Tls::At(address) => {
+                        let mut server = TcpStream::connect(address).await?;
+                        tokio::io::copy_bidirectional(&mut stream, &mut server).await?;
+                    }
+                }
                 return Ok(());
             }
             _ => stream.write_all(b"500 what\r\n").await?,
         }
     }
+}
+
+/// What is said once TLS is there: some say EHLO again before they go.
+async fn secured(mut session: BufReader<TlsStream<TcpStream>>) -> std::io::Result<()> {
+    let mut line = String::new();
+    while session.read_line(&mut line).await? > 0 {
+        let answer: &[u8] = match line.trim_end() {
+            "QUIT" => return session.write_all(b"221 bye\r\n").await,
+            _ => b"250 mail.example\r\n",
+        };
+        session.write_all(answer).await?;
+        line.clear();
+    }
+    Ok(())
 }

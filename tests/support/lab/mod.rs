@@ -4,6 +4,7 @@
 
 mod case;
 mod mail;
+mod old_tls;
 mod resolver;
 mod site;
 
@@ -17,11 +18,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub use self::case::{Case, Dane, Mail, SecondIs, Special};
+use self::old_tls::OldTls;
 use self::resolver::Resolver;
 use super::bind::{Bind, Zone};
 use super::front::Front;
 use super::keeper;
-use super::ports::loopback;
+use super::ports::{free_port, loopback};
 use super::tls::TestCa;
 
 /// All servers of the lab.
@@ -32,6 +34,7 @@ pub struct Lab {
     front: Front,
     folder: TempDir,
     flags: Vec<String>,
+    old_tls: Vec<OldTls>,
     /// Whose certificates for MX hosts are trusted.
     pub mail_ca: TestCa,
 }
@@ -61,19 +64,27 @@ impl Lab {
         front.set_all(sites).await;
         let mut flags = Vec::new();
         let mut exchangers = String::new();
+        let mut old_tls = Vec::new();
         for case in cases {
             let host = case.policy_host();
-            let port = match site::own(case, &front).await {
+            let port = match site::own(case, &front, &mut old_tls).await {
                 Some(address) => address.port(),
                 None => front.address().port(),
             };
             if case.detour {
                 flags.push(format!("--connect-to={host}:443:127.0.0.1:{port}"));
             }
+            if case.dead_ipv6 {
+                flags.push(format!("--connect-to={host}:443:[::1]:{}", free_port()));
+            }
             if case.mail == Mail::Elsewhere {
                 continue;
             }
-            let mail = mail::server(case, &ca, &other).await;
+            if case.mail == Mail::Shared {
+                let _ = writeln!(exchangers, "{} A 127.0.0.1", case.name);
+                continue;
+            }
+            let mail = mail::server(case, &ca, &other, &mut old_tls).await;
             let (name, port) = (case.mx_host(), mail.address.port());
             flags.push(format!("--connect-to={name}:25:127.0.0.1:{port}"));
             let _ = writeln!(
@@ -84,6 +95,9 @@ impl Lab {
             if let Some(tlsa) = case.tlsa(&mail.certificate) {
                 let _ = writeln!(exchangers, "_25._tcp.{} TLSA {tlsa}", case.name);
             }
+        }
+        if cases.iter().any(|case| case.mail == Mail::Shared) {
+            mail::shared(&ca).await;
         }
         let zones = zones(cases, &exchangers);
         let bind = match ports {
@@ -119,6 +133,7 @@ impl Lab {
             front,
             folder,
             flags,
+            old_tls,
             mail_ca: ca,
         }
     }
@@ -132,12 +147,38 @@ impl Lab {
         self.folder.path()
     }
 
-    /// Runs `mta-sts check` against the lab.
-    pub fn run(&self, args: &[&str]) -> (i32, String, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mta-sts"));
+    /// Makes the policy host of a domain answer as another case says.
+    pub async fn serve(&self, case: &Case) {
+        self.front.set_all(case.on_front()).await;
+    }
+
+    /// `mta-sts check` against the lab. `TEST_BINARY` is another build of it, for benches.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let built = env!("CARGO_BIN_EXE_mta-sts").into();
+        let mut command = Command::new(std::env::var_os("TEST_BINARY").unwrap_or(built));
         command.arg("check").args(&self.flags).args(args);
         command.env_remove("NO_COLOR").stdin(Stdio::null());
-        let output = command.output().unwrap();
+        command
+    }
+
+    /// The certificates that are trusted in the lab, as a file.
+    pub fn ca_file(&self) -> PathBuf {
+        self.folder.path().join("ca.pem")
+    }
+
+    /// The same without any detour, where the lab has its [real ports](Ports::Real): it asks the system's
+    /// resolver, as everybody does.
+    pub fn command_without_detours(&self) -> Command {
+        let given = self.command(&[]);
+        let mut command = Command::new(given.get_program());
+        command.args(["check", "--allow-target=127.0.0.0/8", "--ca-file"]);
+        command.arg(self.ca_file()).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `mta-sts check` against the lab.
+    pub fn run(&self, args: &[&str]) -> (i32, String, String) {
+        let output = self.command(args).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         let code = output.status.code().expect("it ends by itself");
         (code, text(output.stdout), text(output.stderr))

@@ -10,6 +10,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::case::{Case, Special};
 use super::mail::config;
+use super::old_tls::OldTls;
 use crate::support::front::Front;
 use crate::support::tls::Validity;
 
@@ -24,9 +25,20 @@ struct Server {
     delay: Duration,
 }
 
-/// The servers of a case that needs its own; connections go to each in turn.
-pub(super) async fn own(case: &Case, front: &Front) -> Option<SocketAddr> {
+/// The servers of a case that needs its own; connections go to each in turn. What runs beside this
+/// program is added to `running`.
+pub(super) async fn own(
+    case: &Case,
+    front: &Front,
+    running: &mut Vec<OldTls>,
+) -> Option<SocketAddr> {
     let host = case.policy_host();
+    if case.answer == Some(Special::OldTls) {
+        let server = OldTls::start(&front.issue(&[&host], Validity::Now)).await;
+        let address = server.address();
+        running.push(server);
+        return Some(address);
+    }
     let server = |validity| {
         let (certificate, key) = front.issue(&[&host], validity);
         Server {
