@@ -95,7 +95,9 @@ impl HostName {
             });
         }
         let text = text.to_ascii_lowercase();
-        if text.parse::<std::net::IpAddr>().is_ok() {
+        // An address of IPv4 ends with a digit, one of IPv6 has colons: names need not be tried as one.
+        let may_be_address = text.ends_with(|c: char| c.is_ascii_digit()) || text.contains(':');
+        if may_be_address && text.parse::<std::net::IpAddr>().is_ok() {
             return Err(HostNameError::IpAddress);
         }
         for label in text.split('.') {

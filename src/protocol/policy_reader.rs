@@ -68,12 +68,29 @@ fn lines(body: &[u8]) -> impl Iterator<Item = Line<'_>> {
     })
 }
 
+/// Some of [`KEYS`]: each good line asks, so there is no tree.
+#[derive(Default)]
+struct Keys(Vec<&'static str>);
+
+impl Keys {
+    /// Whether it was not there yet.
+    fn insert(&mut self, key: &'static str) -> bool {
+        let new = !self.0.contains(&key);
+        if new {
+            self.0.push(key);
+        }
+        new
+    }
+}
+
 #[derive(Default)]
 struct Reader {
     reading: PolicyReading,
     /// Known keys that were meant, well-formed or not: what is misspelt is not missing as well.
-    meant: BTreeSet<&'static str>,
-    /// Keys whose first value was taken.
+    meant: Keys,
+    /// Known keys whose first value was taken.
+    taken: Keys,
+    /// Unknown keys that were seen.
     seen: BTreeSet<Vec<u8>>,
     /// Whether a breach was noted.
     broken: bool,
@@ -110,8 +127,9 @@ impl Reader {
             self.note(line, PolicyIssue::LeadingSpace);
         }
         let Some(colon) = start.iter().position(|b| *b == b':') else {
-            self.meant
-                .extend(KEYS.iter().find(|key| begins_with_word(start, key)));
+            if let Some(key) = KEYS.iter().find(|key| begins_with_word(start, key)) {
+                self.meant.insert(key);
+            }
             return self.note(
                 line,
                 PolicyIssue::NoColon {
@@ -129,12 +147,16 @@ impl Reader {
             self.note(line, PolicyIssue::SpaceBeforeColon { key: lossy(key) });
         }
         match KEYS.iter().find(|known| known.as_bytes() == key) {
-            Some(known) => self.known(line, known, &lossy(trim(value))),
+            Some(known) => self.known(line, known, &String::from_utf8_lossy(trim(value))),
             None => self.unknown(line, key, trim(value)),
         }
     }
 
     fn known(&mut self, line: usize, key: &'static str, value: &str) {
+        // Another field on the line would have a colon.
+        if !value.contains(':') {
+            return self.field(line, key, value);
+        }
         let fields = run_together(key, value);
         if fields.len() > 1 {
             let texts = fields
@@ -144,47 +166,52 @@ impl Reader {
             self.note(line, PolicyIssue::RunTogether { fields: texts });
         }
         for (key, value) in fields {
-            self.meant.insert(key);
-            if key != "mx" && !self.seen.insert(key.as_bytes().to_vec()) {
-                self.note(
-                    line,
-                    PolicyIssue::DuplicateKey {
-                        key: key.to_owned(),
-                    },
-                );
-                continue;
-            }
-            if let Some(issue) = self.value(line, key, value) {
-                self.note(line, issue);
-            }
+            self.field(line, key, value);
+        }
+    }
+
+    fn field(&mut self, line: usize, key: &'static str, value: &str) {
+        self.meant.insert(key);
+        if key != "mx" && !self.taken.insert(key) {
+            let key = key.to_owned();
+            return self.note(line, PolicyIssue::DuplicateKey { key });
+        }
+        if let Some(issue) = self.value(line, key, value) {
+            self.note(line, issue);
         }
     }
 
     fn value(&mut self, line: usize, key: &str, value: &str) -> Option<PolicyIssue> {
-        let text = value.to_owned();
+        let text = || value.to_owned();
         match key {
-            "version" => (value != "STSv1").then_some(PolicyIssue::Version { value: text }),
+            "version" => (value != "STSv1").then(|| PolicyIssue::Version { value: text() }),
             "mode" => {
                 self.reading.mode = value.parse().ok().map(|mode| (line, mode));
                 let good = self.reading.mode.is_some();
-                (!good).then_some(PolicyIssue::Mode { value: text })
+                (!good).then(|| PolicyIssue::Mode { value: text() })
             }
             "max_age" => match value.parse() {
                 Ok(max_age) => {
                     self.reading.max_age = Some((line, max_age));
                     None
                 }
-                Err(error) => Some(PolicyIssue::MaxAge { value: text, error }),
+                Err(error) => {
+                    let value = text();
+                    Some(PolicyIssue::MaxAge { value, error })
+                }
             },
             _ => match MxPattern::parse_any_case(value) {
                 Ok(pattern) => {
                     self.reading.mx.push((line, pattern));
                     None
                 }
-                Err(error) if is_lawful_mx(value, &error) => {
-                    Some(PolicyIssue::MxUnusable { value: text, error })
+                Err(error) => {
+                    let (lawful, value) = (is_lawful_mx(value, &error), text());
+                    Some(match lawful {
+                        true => PolicyIssue::MxUnusable { value, error },
+                        false => PolicyIssue::Mx { value, error },
+                    })
                 }
-                Err(error) => Some(PolicyIssue::Mx { value: text, error }),
             },
         }
     }
@@ -219,7 +246,7 @@ impl Reader {
             ("mx", needs_mx.map(|mode| PolicyIssue::MxMissing { mode })),
         ];
         for (key, issue) in missing {
-            if let Some(issue) = issue.filter(|_| !self.meant.contains(key)) {
+            if let Some(issue) = issue.filter(|_| !self.meant.0.contains(&key)) {
                 self.reading
                     .issues
                     .push(PolicyIssueAt { line: None, issue });

@@ -130,16 +130,16 @@ impl StsRecordReading {
 }
 
 #[derive(Default)]
-struct Reader {
+struct Reader<'a> {
     id: Option<PolicyId>,
     id_seen: bool,
-    seen: BTreeSet<Vec<u8>>,
+    seen: BTreeSet<&'a [u8]>,
     issues: Vec<RecordIssueAt>,
     /// Whether a breach was noted: the first is the verdict and is never left out.
     broken: bool,
 }
 
-impl Reader {
+impl<'a> Reader<'a> {
     fn note(&mut self, offset: usize, issue: RecordIssue) {
         let is_verdict = issue.is_breach() && !self.broken;
         self.broken |= issue.is_breach();
@@ -148,7 +148,7 @@ impl Reader {
         }
     }
 
-    fn fields(&mut self, text: &[u8], rest: &[u8]) {
+    fn fields(&mut self, text: &[u8], rest: &'a [u8]) {
         let found = txt_fields::split(rest, text.len() - rest.len());
         for (offset, issue) in found.issues {
             // `id:1` and `id 1` are a bad field, and not a missing one as well.
@@ -160,9 +160,9 @@ impl Reader {
         }
     }
 
-    fn field(&mut self, text: &[u8], field: Field<'_>) {
+    fn field(&mut self, text: &[u8], field: Field<'a>) {
         let name = || lossy(field.name);
-        if !self.seen.insert(field.name.to_vec()) {
+        if !self.seen.insert(field.name) {
             self.note(field.offset, RecordIssue::Duplicate { name: name() });
             return;
         }
@@ -188,7 +188,7 @@ impl Reader {
     }
 
     /// The version is wrong; an id that is plainly wrong too is worth telling at once.
-    fn without_version(&mut self, text: &[u8]) {
+    fn without_version(&mut self, text: &'a [u8]) {
         self.note(0, RecordIssue::Version { expected: PREFIX });
         // Semicolons escaped as in a zone file: the id is not what is wrong.
         if text.contains(&b'\\') {

@@ -40,9 +40,8 @@ pub(super) fn after_version<'a>(text: &'a [u8], version: &str) -> Option<&'a [u8
 pub(super) fn split(rest: &[u8], start: usize) -> Fields<'_> {
     let mut found = Fields::default();
     let mut offset = start;
-    let pieces: Vec<&[u8]> = rest.split(|byte| *byte == b';').collect();
-    let last = pieces.len().saturating_sub(1);
-    for (index, piece) in pieces.into_iter().enumerate() {
+    let last = rest.iter().filter(|byte| **byte == b';').count();
+    for (index, piece) in rest.split(|byte| *byte == b';').enumerate() {
         let at = offset + piece.len() - trim_start(piece).len();
         offset += piece.len() + 1;
         match trim(piece) {

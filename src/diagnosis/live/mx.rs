@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::host::told;
 use super::{DomainSeen, MxHostSeen, MxSeen, SmtpSeen, TlsFault, expiring, fault_words};
 use crate::diagnosis::{Code, Finding, Severity};
-use crate::protocol::{HostName, Mode, MxPattern, Policy};
+use crate::protocol::{HostName, Mode, MxPattern, MxPreset, Policy};
 
 pub(super) fn findings(
     seen: &DomainSeen,
@@ -61,18 +61,44 @@ fn coverage(domain: &str, hosts: &[MxHostSeen], policy: &Policy) -> Vec<Finding>
             Finding::new(Code::MxUncovered, host.as_str(), message)
                 .with_severity(severity(Code::MxUncovered, policy.mode))
                 .with_evidence(&nearest(host, &policy.mx))
-                .with_remedy(&format!(
-                    "add the line mx: {host} to the policy, and change its id"
-                )),
+                .with_remedy(&line_for(host)),
         );
     }
-    let is_used = |pattern: &&MxPattern| named.iter().any(|host| pattern.matches(host));
+    // A provider moves its customers from one of its MX hosts to another, and tells nobody.
+    let providers = providers(&named);
+    let is_used = |pattern: &&MxPattern| {
+        named.iter().any(|host| pattern.matches(host)) || providers.contains(pattern)
+    };
     for pattern in policy.mx.iter().filter(|pattern| !is_used(pattern)) {
         let message = "no MX matches this pattern of the policy";
         let found = Finding::new(Code::MxPatternUnused, &pattern.to_string(), message);
         findings.push(found.with_remedy("take it out, unless an MX is about to move there"));
     }
     findings
+}
+
+/// The patterns of all mail providers to which one of the hosts belongs.
+fn providers(hosts: &[HostName]) -> Vec<MxPattern> {
+    let patterns = MxPreset::all().map(MxPreset::patterns);
+    let has_one = |patterns: &Vec<MxPattern>| {
+        let of_provider = |host: &HostName| patterns.iter().any(|it| it.matches(host));
+        hosts.iter().any(of_provider)
+    };
+    patterns.filter(has_one).flatten().collect()
+}
+
+/// The line that the policy lacks. Of a known provider it is the one that fits all of its customers.
+fn line_for(host: &HostName) -> String {
+    let provider = MxPreset::all().find_map(|preset| {
+        let pattern = preset.patterns().into_iter().find(|it| it.matches(host))?;
+        Some((preset.name(), pattern))
+    });
+    match provider {
+        Some((name, pattern)) => format!(
+            "add the line mx: {pattern} to the policy, and change its id; the preset {name} of mta-sts generate and of the operator has all lines for this provider"
+        ),
+        None => format!("add the line mx: {host} to the policy, and change its id"),
+    }
 }
 
 /// The pattern that comes nearest to the host, and why it does not match.

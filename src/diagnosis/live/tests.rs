@@ -1,7 +1,7 @@
 use std::net::Ipv4Addr;
 
 use super::*;
-use crate::protocol::MxPattern;
+use crate::protocol::{MxPattern, MxPreset};
 
 const POLICY: &str =
     "version: STSv1\r\nmode: enforce\r\nmx: mx.example.org\r\nmax_age: 1209600\r\n";
@@ -345,4 +345,53 @@ fn a_wildcard_one_label_short_is_told_with_the_one_that_fits() {
     );
     assert!(told.contains("*.l.google.com would match"), "{told}");
     assert!(nearest(&host, &[]).contains("no pattern"));
+}
+
+/// What is found of a policy with these patterns, where these are the MX hosts.
+fn coverage(patterns: &str, hosts: &[&str]) -> Vec<Finding> {
+    let mut seen = good();
+    let body = format!("version: STSv1\nmode: enforce\n{patterns}max_age: 604800\n");
+    seen.host = hosts_with(body);
+    let of = |host: &&str| MxHostSeen {
+        host: (*host).to_owned(),
+        ..mx_host(SmtpSeen::Tls(good_tls()))
+    };
+    seen.mx = MxSeen::Hosts(hosts.iter().map(of).collect());
+    judge(&seen, now()).findings
+}
+
+fn hosts_with(body: String) -> HostSeen {
+    let mut address = address(1);
+    if let Outcome::Response { body: served, .. } = &mut address.outcome {
+        *served = Ok(body.into_bytes());
+    }
+    HostSeen::Addresses(vec![address])
+}
+
+#[test]
+fn a_provider_is_known_by_its_mx_hosts_in_old_and_new_forms() {
+    for (preset, host) in [
+        (MxPreset::GoogleWorkspace, "smtp.google.com"),
+        (MxPreset::GoogleWorkspace, "alt1.aspmx.l.google.com"),
+        (
+            MxPreset::Microsoft365,
+            "example-org.mail.protection.outlook.com",
+        ),
+        (MxPreset::Microsoft365, "example-org.k-v1.mx.microsoft"),
+        (MxPreset::CloudflareEmailRouting, "route1.mx.cloudflare.net"),
+    ] {
+        let lines = preset.patterns().into_iter();
+        let lines: String = lines.map(|it| format!("mx: {it}\n")).collect();
+        assert_eq!(coverage(&lines, &[host]), [], "{host}");
+        // With another provider its lines are unused.
+        let unused = coverage(&format!("mx: mx.example.net\n{lines}"), &["mx.example.net"]);
+        let is_unused = |it: &Finding| it.code == Code::MxPatternUnused;
+        assert_eq!(unused.len(), preset.patterns().len(), "{host}");
+        assert!(unused.iter().all(is_unused), "{unused:?}");
+        // And the line that is missing is the one for all customers.
+        let found = coverage("mx: *.example.net\n", &[host]);
+        let uncovered = found.iter().find(|it| it.code == Code::MxUncovered);
+        let remedy = uncovered.unwrap().remedy.clone().unwrap();
+        assert!(remedy.contains(preset.name()), "{remedy}");
+    }
 }
