@@ -26,6 +26,7 @@ pdns_server pdns-server
 /usr/share/doc/pdns-backend-sqlite3 pdns-backend-sqlite3
 pip3 python3-pip
 promtool prometheus
+script bsdutils
 postfix postfix
 sqlite3 sqlite3
 unshare util-linux

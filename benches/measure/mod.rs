@@ -6,6 +6,8 @@ pub mod mirror;
 pub mod relay;
 
 use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use crate::support::process::Process;
 
@@ -38,6 +40,50 @@ fn pids(process: &Process) -> Vec<String> {
     let children = read(&format!("/proc/{pid}/task/{pid}/children"));
     let children = children.split_whitespace().map(str::to_owned);
     children.chain([pid.clone()]).collect()
+}
+
+/// What a command has used, from its start to its end, with all of its children.
+pub struct Used {
+    /// Processor seconds.
+    pub processor: f64,
+    /// Seconds on the wall.
+    pub wall: f64,
+    /// The highest resident memory of any one process, in MiB.
+    pub peak: f64,
+}
+
+/// Runs a command to its end, with its standard output in a file.
+pub fn run(command: &Command, output: &Path) -> Used {
+    // The standard library has no getrusage.
+    const SCRIPT: &str = r#"
+import resource, subprocess, sys, time
+begun = time.monotonic()
+with open(sys.argv[1], "wb") as output:
+    subprocess.run(sys.argv[2:], stdout=output)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime, time.monotonic() - begun, used.ru_maxrss / 1024)
+"#;
+    let mut python = Command::new("python3");
+    python.args(["-c", SCRIPT]).arg(output);
+    python.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => python.env(name, value),
+            None => python.env_remove(name),
+        };
+    }
+    let told = python.stderr(Stdio::inherit()).output().unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    let numbers: Vec<f64> = told
+        .split_whitespace()
+        .map(|number| number.parse().unwrap())
+        .collect();
+    let [processor, wall, peak] = numbers.try_into().unwrap();
+    Used {
+        processor,
+        wall,
+        peak,
+    }
 }
 
 pub fn median(mut values: Vec<f64>) -> f64 {

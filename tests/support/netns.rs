@@ -8,7 +8,7 @@ use super::keeper;
 use super::process::{Process, SYSTEM_PATH};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 /// The first name server of everything inside.
@@ -44,6 +44,24 @@ pub fn inside() -> bool {
 /// }
 /// ```
 pub async fn run(name: &str, addresses: &[&str]) {
+    let args = ["--exact", name, "--nocapture", "--test-threads=1"];
+    let (status, log) = again(&args, addresses, WITHIN).await;
+    assert!(
+        status.success() && log.contains("1 passed"),
+        "{status}:\n{}\n{}",
+        indented(&log),
+        advice(&log)
+    );
+}
+
+/// The same for a program that is no test: runs it once more inside, and gives what it printed.
+pub async fn run_program(addresses: &[&str], within: Duration) -> String {
+    let (status, log) = again(&[], addresses, within).await;
+    assert!(status.success(), "{status}:\n{log}\n{}", advice(&log));
+    log
+}
+
+async fn again(args: &[&str], addresses: &[&str], within: Duration) -> (ExitStatus, String) {
     let folder = keeper::folder("netns");
     // Postfix gives up root's rights and must still get at its files.
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -68,7 +86,7 @@ pub async fn run(name: &str, addresses: &[&str]) {
         .arg(folder.path())
         .arg(addresses.join(" "))
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .args(args)
         .env("PATH", format!("{path}:{SYSTEM_PATH}"))
         .env("TMPDIR", folder.path())
         .env("RUST_BACKTRACE", "0")
@@ -76,15 +94,10 @@ pub async fn run(name: &str, addresses: &[&str]) {
         .env("SSL_CERT_FILE", folder.path().join("trusted.pem"))
         .env(INSIDE, "1");
     let test = Process::start("netns", &mut command, &folder.path().join("test.log"));
-    let status = test.exit(WITHIN).await;
+    let status = test.exit(within).await;
     let log = test.log();
     drop(test); // else it would show the end of the log once more
-    assert!(
-        status.success() && log.contains("1 passed"),
-        "{status}:\n{}\n{}",
-        indented(&log),
-        advice(&log)
-    );
+    (status, log)
 }
 
 /// So that nobody, and no script, takes the summary of the test inside for that of this one.

@@ -97,6 +97,73 @@ with ThreadPoolExecutor(8) as pool:
         serde_json::from_slice(&output.stdout).expect("a verdict for each")
     }
 
+    /// checkdmarc on the domains of a list, so many at a time: its checks of MTA-STS, TLS reporting and MX,
+    /// STARTTLS included. It prints of how many all are good.
+    pub fn checkdmarc_all(&self, list: &Path, at_a_time: usize) -> Command {
+        const SCRIPT: &str = r#"
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from checkdmarc.mta_sts import check_mta_sts
+from checkdmarc.smtp import check_mx
+from checkdmarc.smtp_tls_reporting import check_smtp_tls_reporting
+
+def good(domain):
+    sts, reports = check_mta_sts(domain), check_smtp_tls_reporting(domain)
+    patterns = sts["policy"]["mx"] if sts["valid"] else []
+    mx = check_mx(domain, mta_sts_mx_patterns=patterns, check_mx_tls=True)
+    if patterns and reports["valid"] and mx["hosts"] and all(host["starttls"] for host in mx["hosts"]):
+        return True
+    print(domain, sts, reports, mx, file=sys.stderr)
+    return False
+
+domains = open(sys.argv[1]).read().split()
+with ThreadPoolExecutor(int(sys.argv[2])) as pool:
+    print(sum(pool.map(good, domains)))
+"#;
+        let mut command = self.python_command();
+        command
+            .arg("-c")
+            .arg(SCRIPT)
+            .arg(list)
+            .arg(at_a_time.to_string());
+        command
+    }
+
+    /// How long postfix-mta-sts-resolver parses a policy and a record, in microseconds, on average of
+    /// all texts, each so many times.
+    pub fn time_parsers(
+        &self,
+        policies: &[String],
+        records: &[String],
+        times: usize,
+        folder: &Path,
+    ) -> [f64; 2] {
+        const SCRIPT: &str = r#"
+import json, sys, time
+from postfix_mta_sts_resolver.utils import parse_mta_sts_policy, parse_mta_sts_record
+
+policies, records, times = json.load(open(sys.argv[1]))
+
+def microseconds(parse, texts):
+    begun = time.process_time()
+    for _ in range(times):
+        for text in texts:
+            parse(text)
+    return (time.process_time() - begun) * 1e6 / times / len(texts)
+
+print(json.dumps([microseconds(parse_mta_sts_policy, policies), microseconds(parse_mta_sts_record, records)]))
+"#;
+        let file = folder.join("texts.json");
+        let texts = serde_json::to_vec(&(policies, records, times)).expect("JSON");
+        fs::write(&file, texts).expect("a file");
+        let mut command = self.python_command();
+        let output = command.arg("-c").arg(SCRIPT).arg(&file).output();
+        let output = output.expect("python3 starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "postfix-mta-sts-resolver: {said}");
+        serde_json::from_slice(&output.stdout).expect("two numbers")
+    }
+
     /// Starts the daemon that tells Postfix policies, at `address`. It asks DNS before each answer,
     /// as it always does for a policy that it has had for a minute.
     pub async fn daemon(&self, address: SocketAddr) -> Daemon {

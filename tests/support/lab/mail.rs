@@ -178,7 +178,7 @@ async fn talk(stream: TcpStream, mail: Mail, tls: Tls) -> std::io::Result<()> {
             Mail::ManyLines => &b"250-X\r\n".repeat(1000),
             _ => b"250-mail.example\r\n250-STARTTLS\r\n250 SIZE 1000\r\n",
         };
-        match line.trim_end() {
+        match line.trim_end().to_ascii_uppercase().as_str() {
             ehlo if ehlo.starts_with("EHLO ") => stream.write_all(offer).await?,
             "STARTTLS" if mail == Mail::RefusesStartTls => {
                 stream.write_all(b"454 TLS not available\r\n").await?;
@@ -213,7 +213,7 @@ async fn talk(stream: TcpStream, mail: Mail, tls: Tls) -> std::io::Result<()> {
 async fn secured(mut session: BufReader<TlsStream<TcpStream>>) -> std::io::Result<()> {
     let mut line = String::new();
     while session.read_line(&mut line).await? > 0 {
-        let answer: &[u8] = match line.trim_end() {
+        let answer: &[u8] = match line.trim_end().to_ascii_uppercase().as_str() {
             "QUIT" => return session.write_all(b"221 bye\r\n").await,
             _ => b"250 mail.example\r\n",
         };
