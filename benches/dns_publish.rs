@@ -25,7 +25,6 @@ use futures::{StreamExt, stream};
 use kube::api::{Api, DynamicObject, Patch};
 use kube::core::{ApiResource, GroupVersionKind};
 use measure::mirror::Mirror;
-use measure::relay::{Asked, Relay};
 use measure::{goal, machine, median, peak_mebibytes, processor_seconds};
 use mta_sts_operator::api::ClusterDnsProvider;
 use serde_json::{Value, json};
@@ -37,6 +36,7 @@ use support::moto::Moto;
 use support::ports::{free_port, loopback};
 use support::powerdns::{API_KEY, PowerDns};
 use support::process::Process;
+use support::relay::{Asked, Relay};
 use support::wait::{ensure, eventually};
 use support::world::{KEY, MAIL, PROVIDER, SYSTEM, World, find, merge, ready, rfc2136};
 
@@ -114,24 +114,34 @@ struct Outcome {
     seconds: f64,
     processor: f64,
     calls: usize,
+    /// Questions to those who answer the world, which are no calls of the provider's API.
+    looks: usize,
     mebibytes: f64,
 }
 
 fn table(outcomes: &[Outcome]) {
     println!(
-        "\n{:24}{:>9}{:>10}{:>12}{:>16}{:>14}{:>14}",
-        "", "objects", "seconds", "updates/s", "CPU ms/object", "calls/object", "peak memory"
+        "\n{:24}{:>9}{:>10}{:>12}{:>16}{:>14}{:>14}{:>14}",
+        "",
+        "objects",
+        "seconds",
+        "updates/s",
+        "CPU ms/object",
+        "calls/object",
+        "looks/object",
+        "peak memory"
     );
     for o in outcomes {
         let each = |sum: f64| sum / o.objects as f64;
         println!(
-            "{:24}{:>9}{:>10.1}{:>12.1}{:>16.2}{:>14.2}{:>10.1} MiB",
+            "{:24}{:>9}{:>10.1}{:>12.1}{:>16.2}{:>14.2}{:>14.2}{:>10.1} MiB",
             o.name,
             o.objects,
             o.seconds,
             o.updates as f64 / o.seconds,
             each(o.processor * 1000.0),
             each(o.calls as f64),
+            each(o.looks as f64),
             o.mebibytes
         );
     }
@@ -170,6 +180,8 @@ struct Setting {
     world: World,
     zone: &'static str,
     relay: Relay,
+    /// Before what the world asks: authoritative servers, and a resolver.
+    looks: Relay,
     /// Block of the provider object.
     provider: Value,
     flags: Vec<String>,
@@ -193,9 +205,11 @@ async fn world() -> World {
 
 impl Setting {
     async fn bind() -> Self {
-        let world = world().await;
+        let mut world = world().await;
         let server = world.dns();
         let relay = Relay::before(server, Asked::Dns).await;
+        let looks = Relay::before(server, Asked::Dns).await;
+        world.ask_through(looks.address());
         world.secret(SYSTEM, "tsig", KEY.secret).await;
         Self {
             zone: ZONE,
@@ -214,6 +228,7 @@ impl Setting {
             ]
             .to_vec(),
             relay,
+            looks,
             world,
             count: Box::new(move || transferred(server)),
             _parts: Box::new(()),
@@ -225,14 +240,16 @@ impl Setting {
         let server = PowerDns::start(&[zone], KEY);
         let api = server.url().trim_start_matches("http://").parse().unwrap();
         let relay = Relay::before(api, Asked::Http).await;
+        let looks = Relay::before(server.address(), Asked::Dns).await;
         world.secret(SYSTEM, "key", API_KEY).await;
         Self {
             zone,
             provider: json!({"powerdns": {"url": format!("http://{}", relay.address()),
                 "apiKeySecretRef": {"name": "key", "key": "key"}}}),
-            flags: vec![format!("--authoritative={zone}={}", server.address())],
+            flags: vec![format!("--authoritative={zone}={}", looks.address())],
             external_dns: Vec::new(),
             relay,
+            looks,
             world,
             count: Box::new(|| 0),
             _parts: Box::new(server),
@@ -248,6 +265,7 @@ impl Setting {
         let listing = moto.clone();
         let listed = Box::new(move |name: &str, kind: &str| listing.records(zone, name, kind));
         let dns = Mirror::of(zone, listed).await;
+        let looks = Relay::before(dns.address(), Asked::Dns).await;
         world.secret(SYSTEM, "key", "not-a-secret-of-anybody").await;
         let reference = json!({"name": "key", "key": "key"});
         Self {
@@ -256,9 +274,10 @@ impl Setting {
             provider: json!({"route53": {"endpoint": format!("http://{}", relay.address()),
                 "hostedZoneId": moto.zone(zone), "accessKeyIdSecretRef": reference,
                 "secretAccessKeySecretRef": reference}}),
-            flags: vec![format!("--authoritative={zone}={}", dns.address())],
+            flags: vec![format!("--authoritative={zone}={}", looks.address())],
             external_dns: Vec::new(),
             relay,
+            looks,
             world,
             count: Box::new(|| 0),
             _parts: Box::new((dns, moto)),
@@ -276,16 +295,18 @@ impl Setting {
         let asked = server.clone();
         let listed = Box::new(move |name: &str, kind: &str| listing.at(&asked, name, kind));
         let dns = Mirror::of(zone, listed).await;
+        let looks = Relay::before(dns.address(), Asked::Dns).await;
         Self {
             zone,
             provider: json!({"webhook": {"url": format!("http://{}", relay.address())}}),
-            flags: vec![format!("--authoritative={zone}={}", dns.address())],
+            flags: vec![format!("--authoritative={zone}={}", looks.address())],
             external_dns: [
                 "--provider=webhook".to_owned(),
                 format!("--webhook-provider-url=http://{}", relay.address()),
             ]
             .to_vec(),
             relay,
+            looks,
             world,
             count: Box::new(move || counting.all("TXT").len()),
             _parts: Box::new((dns, server)),
@@ -339,6 +360,7 @@ impl Setting {
         println!("{name}: starting");
         let (controller, _server) = self.controller().await;
         let (processor, calls) = (processor_seconds(&controller), self.relay.asked());
+        let looks = self.looks.asked();
         let begun = Instant::now();
         let domains = (0..wanted()).map(|n| format!("{}.{}", label(n), self.zone));
         stream::iter(domains)
@@ -365,6 +387,7 @@ impl Setting {
             seconds: begun.elapsed().as_secs_f64(),
             processor: processor_seconds(&controller) - processor,
             calls: self.relay.asked() - calls,
+            looks: self.looks.asked() - looks,
             mebibytes: peak_mebibytes(&controller),
         }
     }
@@ -420,6 +443,7 @@ impl Setting {
             seconds: begun.elapsed().as_secs_f64(),
             processor: processor_seconds(external_dns.process()) - processor,
             calls: self.relay.asked() - calls,
+            looks: 0,
             mebibytes: peak_mebibytes(external_dns.process()),
         }
     }

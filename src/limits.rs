@@ -179,6 +179,30 @@ pub const SERVICE_WORDS: usize = 300;
 /// twice as long as the one before, within the time of the call.
 pub const SERVICE_READ_BACK_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long it is remembered what stands at a provider's names: a publication looks at them ten times
+/// within a few seconds. Whoever writes compares with what stands there then.
+pub const PROVIDER_MEMORY_TIME: Duration = Duration::from_secs(10);
+/// How long after that it is enough to ask whether it still does, where that is one question: it does
+/// not tell a TTL that somebody has changed.
+pub const PROVIDER_CONFIRM_TIME: Duration = Duration::from_secs(60);
+/// Names of one provider that are remembered, and zones of one in which somebody waits for his turn:
+/// some hundred bytes each.
+pub const PROVIDER_MEMORY_NAMES: usize = 4096;
+
+/// How old the list of a webhook may be for a look: it lists all records of all its zones, and many
+/// policies that are looked at share one.
+pub const WEBHOOK_LIST_TIME: Duration = Duration::from_secs(2);
+
+/// Writes of one zone that go out together: as many as there are reconciles. A policy is some three
+/// record sets, and an update of RFC 2136 then stays far below the size of a message.
+pub const WRITES_TOGETHER: usize = 32;
+/// Batches that go out of one zone without waiting: a policy that is alone writes three times at most.
+pub const BATCHES_AT_ONCE: u32 = 4;
+/// After those a batch goes out so often, with all that came until then.
+pub const BATCH_TIME: Duration = Duration::from_millis(500);
+/// A write that has less time left than this is not taken into a batch: all of it would have to hurry.
+pub const LEAST_BATCH_TIME: Duration = Duration::from_millis(500);
+
 /// An outside write is not begun with less of the lease left than this.
 pub const LEAST_WRITE_TIME: Duration = Duration::from_secs(2);
 

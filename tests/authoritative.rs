@@ -465,6 +465,99 @@ async fn a_customer_delegates_the_names_themselves() {
     assert!(world.body(domain).await.unwrap().contains("mode: none"));
 }
 
+/// What each of our name servers answers as TXT at a name.
+fn texts(name: &str) -> Vec<String> {
+    let shown = |node: &Ipv4Addr| dig(*node, 53, &["+short", name, "TXT"]);
+    let shown = NODES.iter().map(shown);
+    shown.map(|shown| shown.trim().to_owned()).collect()
+}
+
+async fn each_answers(name: &str, text: &str) {
+    let expected = vec![text.to_owned(); NODES.len()];
+    eventually(&format!("{name} is {text:?}"), SOON, async || {
+        let found = texts(name);
+        ensure(found == expected, format!("{found:?}"))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn reports_are_asked_for_where_a_third_name_leads_here() {
+    let name = "reports_are_asked_for_where_a_third_name_leads_here";
+    if !netns::inside() {
+        support::kube::assets();
+        return netns::run(name, &ADDRESSES).await;
+    }
+    let (alias, delegated) = ("example.org", "example.com");
+    let of_alias = |name| format!("{name} CNAME {name}.{alias}.{OWN}.\n");
+    let aliases: String = ["_mta-sts", "mta-sts"].map(of_alias).concat();
+    let of_zone = |name| format!("{name} NS ns1.example.net.\n{name} NS ns2.example.net.\n");
+    let zones: String = ["_mta-sts", "mta-sts", "_smtp._tls"].map(of_zone).concat();
+    let net = Net::start(vec![customer(alias, &aliases), customer(delegated, &zones)]).await;
+    let world = &net.world;
+    net.provider().await;
+    let rua = |rua: &str| json!({"tlsReporting": {"rua": [rua]}});
+    let text = |rua: &str| format!("\"v=TLSRPTv1; rua={rua};\"");
+    let (first, second) = (
+        "mailto:tlsrpt@example.net",
+        "https://reports.example.net/v1",
+    );
+
+    // It is answered, and half a delegation is told: nobody is led to the answer.
+    net.policy(alias, rua(first)).await;
+    let manual = Some("ManualActionNeeded");
+    let status = world
+        .condition(alias, "TlsReporting", "False", manual)
+        .await;
+    let own = format!("_smtp._tls.{alias}.{OWN}");
+    let line = format!("set _smtp._tls.{alias}. CNAME {own}.");
+    let message = find(&status, "TlsReporting").unwrap().message.clone();
+    assert!(message.contains(&line), "{message}");
+    let records = status.dns.as_ref().unwrap().records.iter();
+    let mut manual = records.filter(|record| record.state == RecordState::Manual);
+    let told = manual.next().unwrap();
+    assert_eq!((&*told.type_, &*told.value), ("CNAME", &*own));
+    each_answers(&own, &text(first)).await;
+    let broken = Some("RecordDelegationBroken");
+    let status = world.condition(alias, "Healthy", "False", broken).await;
+    let mut findings = status.findings.iter();
+    assert!(
+        findings.any(|f| f.message.contains(&line)),
+        "{}",
+        shown(&status)
+    );
+
+    world.nsupdate(&format!("update add _smtp._tls.{alias} 60 CNAME {own}"));
+    world.ready(alias).await;
+    let status = world
+        .condition(alias, "TlsReporting", "True", Some("Published"))
+        .await;
+    let records = status.dns.unwrap().records;
+    let txt = records.iter().find(|r| r.name == own).unwrap();
+    // Each was asked, not only those that the delegation leads to.
+    let asked: Vec<&str> = txt.servers.iter().map(|s| s.address.as_str()).collect();
+    assert!(asked.contains(&"10.77.0.4:53"), "{asked:?}");
+
+    net.policy(alias, rua(second)).await;
+    each_answers(&own, &text(second)).await;
+    net.policy(alias, json!({"tlsReporting": null})).await;
+    each_answers(&own, "").await;
+    world
+        .condition(alias, "TlsReporting", "True", Some("NotAsked"))
+        .await;
+
+    // A name that is delegated is a zone of its own.
+    net.policy(delegated, rua(first)).await;
+    world.ready(delegated).await;
+    world
+        .condition(delegated, "TlsReporting", "True", Some("Published"))
+        .await;
+    let name = format!("_smtp._tls.{delegated}");
+    each_answers(&name, &text(first)).await;
+    world.delete(delegated).await;
+    each_answers(&name, "").await;
+}
+
 #[tokio::test]
 async fn a_provider_says_what_is_missing_for_its_zone() {
     let name = "a_provider_says_what_is_missing_for_its_zone";
@@ -534,6 +627,7 @@ impl Alone {
                 txt: Some((ID.parse().unwrap(), 300)),
                 addresses: vec![address].into(),
                 ttl: 300,
+                tls_rpt: None,
                 serial: 1,
             };
             names.set(domain, Some(Word::Said(said)));

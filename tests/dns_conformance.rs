@@ -21,8 +21,8 @@ use mta_sts_operator::dns::rfc2136::{self, Rfc2136};
 use mta_sts_operator::dns::service::{FindZone, Pace, Secret, Service, Settings, Values};
 use mta_sts_operator::dns::webhook::{self, Webhook};
 use mta_sts_operator::dns::{
-    Change, DnsError, DnsErrorClass, DnsProvider, Provider, RecordSet, RecordType, RecordValue,
-    Swap, TsigAlgorithm, TsigKey, TsigSecret,
+    Change, DnsError, DnsErrorClass, DnsProvider, Found, Provider, RecordSet, RecordType,
+    RecordValue, Shared, Swap, TsigAlgorithm, TsigKey, TsigSecret,
 };
 use mta_sts_operator::dns_services;
 use support::bind::{Bind, Key, Zone};
@@ -32,6 +32,7 @@ use support::knot::Knot;
 use support::moto::Moto;
 use support::netns;
 use support::powerdns::{API_KEY, PowerDns};
+use support::relay::{Asked, Relay};
 
 const DEADLINE: Duration = Duration::from_secs(8);
 const ZONE: &str = "example.test";
@@ -72,6 +73,9 @@ async fn conform(subject: &Subject) {
     an_alias_and_addresses_replace_each_other(subject).await;
     of_writers_at_once_one_wins(subject).await;
     zones_are_found_by_the_longest_suffix(subject).await;
+    what_is_written_together_succeeds_or_fails_apart(subject).await;
+    what_waits_together_is_told_apart(subject).await;
+    what_is_there_is_never_taken_for_vacant(subject).await;
 }
 
 fn name(case: &str) -> String {
@@ -381,6 +385,154 @@ async fn zones_are_found_by_the_longest_suffix(subject: &Subject) {
     assert_eq!(seen, zones, "{}", subject.name);
 }
 
+/// A policy's worth of changes that all expect nothing to be there.
+fn made(subject: &Subject, case: &str) -> Vec<Change> {
+    let host = format!("mta-sts.{case}.{ZONE}");
+    let change = |name: String, record_type, value| Change {
+        name,
+        record_type,
+        expected: None,
+        desired: Some(RecordSet::one(subject.ttl(), value)),
+    };
+    let txt = RecordValue::txt("v=STSv1; id=1;");
+    let address = RecordValue::A([192, 0, 2, 80].into());
+    vec![
+        change(name(case), RecordType::Txt, txt),
+        change(host, RecordType::A, address),
+    ]
+}
+
+/// How each of six ended, where somebody else has written at one's name.
+fn fails_apart(
+    subject: &Subject,
+    swaps: &[Result<Swap, DnsError>],
+    case: impl Fn(usize) -> String,
+) {
+    for (number, swap) in swaps.iter().enumerate() {
+        let case = case(number);
+        let host = format!("mta-sts.{case}.{ZONE}");
+        let hosts = (subject.seen)(&host, RecordType::A).len();
+        let (expected, texts, addresses) = match number {
+            // None of a group is made where one is not as expected.
+            3 => (Swap::Conflict, set(&["v=STSv1; id=foreign;"]), 0),
+            _ => (Swap::Done, set(&["v=STSv1; id=1;"]), 1),
+        };
+        let swap = swap.as_ref().unwrap();
+        assert_eq!(*swap, expected, "{}: {case}", subject.name);
+        assert_eq!(subject.shows(&name(&case)), texts, "{}", subject.name);
+        assert_eq!(hosts, addresses, "{}: {host}", subject.name);
+    }
+}
+
+async fn what_is_written_together_succeeds_or_fails_apart(subject: &Subject) {
+    let case = |number| format!("batch{number}");
+    (subject.foreign)(&name(&case(3)), &["\"v=STSv1; id=foreign;\""]);
+    let groups: Vec<_> = (0..6).map(|n| made(subject, &case(n))).collect();
+    let provider = &subject.provider;
+    let swaps = provider.compare_and_swap_each(ZONE, &groups, DEADLINE);
+    fails_apart(subject, &swaps.await, case);
+    let none = provider.compare_and_swap_each(ZONE, &[], DEADLINE).await;
+    assert!(none.is_empty(), "{}", subject.name);
+}
+
+async fn what_waits_together_is_told_apart(subject: &Subject) {
+    let case = |number| format!("turn{number}");
+    (subject.foreign)(&name(&case(3)), &["\"v=STSv1; id=foreign;\""]);
+    let shared = Shared::default();
+    let swaps = (0..6).map(|n| {
+        let (changes, shared) = (made(subject, &case(n)), &shared);
+        async move {
+            let swap = shared.swap(&subject.provider, ZONE, &changes, DEADLINE);
+            swap.await
+        }
+    });
+    let swaps = futures::future::join_all(swaps).await;
+    fails_apart(subject, &swaps, case);
+    // What was remembered follows what was written, and is gone once that was refused.
+    let txt = name(&case(0));
+    let types = [RecordType::Txt];
+    let read = subject.read(&txt).await;
+    let found = Found {
+        zone: ZONE.to_owned(),
+        sets: [(RecordType::Txt, read.clone())].into(),
+    };
+    shared.remember(&txt, found);
+    let change = |expected: &Option<RecordSet>, id: &str| Change {
+        name: txt.clone(),
+        record_type: RecordType::Txt,
+        expected: expected.clone(),
+        desired: text(subject.ttl(), id),
+    };
+    let second = change(&read, "v=STSv1; id=2;");
+    let swap = shared.swap(
+        &subject.provider,
+        ZONE,
+        std::slice::from_ref(&second),
+        DEADLINE,
+    );
+    assert_eq!(swap.await.unwrap(), Swap::Done, "{}", subject.name);
+    let known = shared.remembered(&txt, &types).unwrap();
+    assert_eq!(known.set(RecordType::Txt), second.desired.as_ref());
+    // Of two who wait to write at one name the second one finds what the first one has written.
+    let rivals = ["v=STSv1; id=8;", "v=STSv1; id=9;"].map(|id| Change {
+        name: name("rivals"),
+        expected: None,
+        ..change(&None, id)
+    });
+    let both = rivals.iter().map(|change| {
+        let change = std::slice::from_ref(change);
+        shared.swap(&subject.provider, ZONE, change, DEADLINE)
+    });
+    let both = futures::future::join_all(both).await;
+    let won = both.iter().filter(|swap| matches!(swap, Ok(Swap::Done)));
+    if subject.provider.takes_batches() {
+        assert_eq!(won.count(), 1, "{}: {both:?}", subject.name);
+        assert!(both.iter().any(|swap| matches!(swap, Ok(Swap::Conflict))));
+    }
+    // What still stands there may be confirmed; what somebody has changed never is.
+    let confirmed = shared.confirmed(&subject.provider, &txt, &types, DEADLINE);
+    let confirmed = confirmed.await;
+    assert!(
+        confirmed.is_none_or(|found| found == known),
+        "{}",
+        subject.name
+    );
+    let only = name("unlike");
+    (subject.foreign)(&only, &["\"v=STSv1; id=foreign;\""]);
+    let sets = [(RecordType::Txt, text(subject.ttl(), "v=STSv1; id=1;"))].into();
+    let zone = ZONE.to_owned();
+    shared.remember(&only, Found { zone, sets });
+    let confirmed = shared.confirmed(&subject.provider, &only, &types, DEADLINE);
+    assert_eq!(confirmed.await, None, "{}", subject.name);
+    let stale = [change(&read, "v=STSv1; id=3;")];
+    let swap = shared.swap(&subject.provider, ZONE, &stale, DEADLINE);
+    assert_eq!(swap.await.unwrap(), Swap::Conflict, "{}", subject.name);
+    assert_eq!(shared.remembered(&txt, &types), None, "{}", subject.name);
+    assert_eq!(subject.shows(&txt), set(&["v=STSv1; id=2;"]));
+}
+
+async fn what_is_there_is_never_taken_for_vacant(subject: &Subject) {
+    let provider = &subject.provider;
+    // Something of another type, something below, and something itself.
+    (subject.foreign)(&format!("below.{}", name("between")), &["\"text\""]);
+    (subject.foreign)(&name("occupied"), &["\"text\""]);
+    for name in [
+        name("between"),
+        name("occupied"),
+        format!("mta-sts.turn0.{ZONE}"),
+    ] {
+        let spot = provider.locate(&name, DEADLINE).await.unwrap();
+        assert_eq!(spot.zone, ZONE, "{}: {name}", subject.name);
+        assert!(!spot.vacant, "{}: {name}", subject.name);
+    }
+    let (types, name) = ([RecordType::A, RecordType::Txt], name("occupied"));
+    let read = subject.read(&name).await;
+    let sets = provider.glance(ZONE, &name, &types, DEADLINE);
+    let sets = sets.await.unwrap();
+    assert_eq!(sets[0], None, "{}", subject.name);
+    assert_eq!(sets[1], read, "{}", subject.name);
+}
+
 // --- The subjects.
 
 fn over_rfc2136(server: std::net::SocketAddr) -> Provider {
@@ -641,7 +793,99 @@ fn webhook(address: std::net::SocketAddr) -> Webhook {
         address,
         path: String::new(),
         zones: Arc::new(Known),
+        listed: Arc::default(),
     })
+}
+
+/// As many policies at once as there are reconciles.
+async fn all_at_once(provider: Provider, relay: &Relay) -> usize {
+    let subject = Subject {
+        name: "counted",
+        provider,
+        atomic: false,
+        smallest_ttl: 0,
+        foreign: Box::new(|_, _| {}),
+        seen: Box::new(|_, _| BTreeSet::new()),
+    };
+    let shared = Shared::default();
+    let before = relay.asked();
+    let swaps = (0..32).map(|n| {
+        let (changes, shared, subject) = (made(&subject, &format!("c{n}")), &shared, &subject);
+        async move {
+            let swap = shared.swap(&subject.provider, ZONE, &changes, DEADLINE);
+            assert_eq!(swap.await.unwrap(), Swap::Done);
+        }
+    });
+    futures::future::join_all(swaps).await;
+    relay.asked() - before
+}
+
+#[tokio::test]
+async fn many_writes_at_once_are_few_messages() {
+    let server = Bind::start(&[Zone::dynamic(ZONE, "")], &[KEY]);
+    let relay = Relay::before(server.address(), Asked::Dns).await;
+    let messages = all_at_once(over_rfc2136(relay.address()), &relay).await;
+    assert!(messages <= 8, "{messages} messages");
+    let (provider, shared) = (over_rfc2136(relay.address()), Shared::default());
+    let (first, types) = (name("c0"), [RecordType::Txt]);
+    let sets = [(types[0], text(300, "v=STSv1; id=1;"))].into();
+    let zone = ZONE.to_owned();
+    shared.remember(&first, Found { zone, sets });
+    let before = relay.asked();
+    let confirmed = shared.confirmed(&provider, &first, &types, DEADLINE);
+    assert!(confirmed.await.is_some());
+    assert_eq!(relay.asked() - before, 1);
+    assert_eq!(
+        dig(server.address(), &name("c31"), RecordType::Txt).len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn many_writes_and_looks_are_few_requests_to_a_webhook() {
+    if !netns::inside() {
+        ExternalDns::build();
+        let case = "many_writes_and_looks_are_few_requests_to_a_webhook";
+        return netns::run(case, &[]).await;
+    }
+    let server = ExternalDns::start(&[ZONE]);
+    let relay = Relay::before(ExternalDns::address(), Asked::Http).await;
+    let webhook = webhook(relay.address());
+    let requests = all_at_once(Provider::Webhook(webhook.clone()), &relay).await;
+    assert!(requests <= 12, "{requests} requests");
+    let before = relay.asked();
+    let looks = (0..32).map(|n| {
+        let (name, webhook) = (name(&format!("c{n}")), &webhook);
+        async move {
+            let sets = webhook.glance(ZONE, &name, &[RecordType::Txt], DEADLINE);
+            assert!(sets.await.unwrap()[0].is_some());
+        }
+    });
+    futures::future::join_all(looks).await;
+    assert!(relay.asked() - before <= 1, "{}", relay.asked() - before);
+    drop(server);
+}
+
+#[tokio::test]
+async fn what_a_wildcard_answers_is_not_vacant_and_not_there() {
+    let server = Bind::start(&[Zone::dynamic(ZONE, "*.wild TXT \"hello\"\n")], &[KEY]);
+    let provider = over_rfc2136(server.address());
+    let name = format!("_mta-sts.wild.{ZONE}");
+    let spot = provider.locate(&name, DEADLINE).await.unwrap();
+    assert!(!spot.vacant);
+    let expects = |text| Change {
+        name: name.clone(),
+        record_type: RecordType::Txt,
+        expected: text,
+        desired: None,
+    };
+    assert!(provider.confirms(ZONE, &[expects(None)], DEADLINE).await);
+    let synthesised = [expects(text(300, "hello"))];
+    assert!(!provider.confirms(ZONE, &synthesised, DEADLINE).await);
+    let sets = provider.glance(ZONE, &name, &[RecordType::Txt], DEADLINE);
+    assert_eq!(sets.await.unwrap(), [None]);
+    let name = format!("_mta-sts.no.{ZONE}");
+    assert!(provider.locate(&name, DEADLINE).await.unwrap().vacant);
 }
 
 #[tokio::test]

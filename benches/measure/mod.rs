@@ -3,7 +3,6 @@
 #![allow(dead_code, unreachable_pub, reason = "each bench takes its own part")]
 
 pub mod mirror;
-pub mod relay;
 
 use std::fs;
 use std::path::Path;

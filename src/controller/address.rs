@@ -175,6 +175,7 @@ impl Place<'_> {
             zone: zone.clone(),
             addresses: wanted.to_vec(),
             ttl,
+            tls_rpt: record.publication.tls_rpt_in_dns().cloned(),
         });
         context.permit()?;
         context.records.write(Some(stored), &written).await?;

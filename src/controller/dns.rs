@@ -2,26 +2,22 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use super::accept::zone_allows;
 use super::context::Context;
 use super::dns_endpoint;
 use super::error::{Error, ProviderError};
+use super::opened::Opened;
 use super::service;
 use crate::api::{DnsServiceSpec, Rfc2136Spec, SecretKeyRef, TsigAlgorithm};
 use crate::clock;
 use crate::dns::dns_endpoint::HandedOver;
 use crate::dns::rfc2136::{Rfc2136, Settings};
-use crate::dns::{
-    Change, DnsProvider as _, Provider, RecordSet, RecordType, RecordValue, Swap, TsigKey,
-    TsigSecret,
-};
+use crate::dns::{Change, Provider, RecordSet, RecordType, RecordValue, Swap, TsigKey, TsigSecret};
 use crate::lifecycle::tls_rpt::{TlsRptSet, looks_like_tls_rpt};
 use crate::lifecycle::txt::TxtSet;
 use crate::lifecycle::{Address, ProviderKey, Publication};
 use crate::limits;
-use crate::protocol::{Domain, HostName, InstallationId, PolicyId};
+use crate::protocol::{HostName, InstallationId, PolicyId};
 
 /// Everything that is needed to open a provider.
 #[derive(Clone, Debug)]
@@ -32,25 +28,18 @@ pub(super) struct Access {
     pub(super) zones: Vec<String>,
 }
 
-/// A provider that was opened.
-#[derive(Clone, Debug)]
-pub(super) struct Opened {
-    provider: Provider,
-    zones: Vec<String>,
-}
-
 /// What stands at the domain's names in the provider's zone.
 #[derive(Clone, Debug)]
 pub(super) struct View {
-    place: Place,
+    pub(super) place: Place,
     /// Where the TXT record is: `_mta-sts.<domain>`, or what a CNAME there leads to.
     pub(super) txt_name: String,
-    txt: Option<RecordSet>,
+    pub(super) txt: Option<RecordSet>,
     /// Where the address of the policy host is.
     pub(super) host: String,
-    a: Option<RecordSet>,
-    aaaa: Option<RecordSet>,
-    cname: Option<RecordSet>,
+    pub(super) a: Option<RecordSet>,
+    pub(super) aaaa: Option<RecordSet>,
+    pub(super) cname: Option<RecordSet>,
     /// How far external-dns has come with the TXT record, where it is to write it.
     pub(super) txt_handed_over: Option<HandedOver>,
     /// The same of the address.
@@ -59,7 +48,7 @@ pub(super) struct View {
 
 /// Where it stands, and so how it is changed.
 #[derive(Clone, Debug)]
-enum Place {
+pub(super) enum Place {
     /// In zones of a provider.
     Zones {
         opened: Opened,
@@ -73,10 +62,10 @@ enum Place {
 /// A TXT record set in a provider's zone.
 #[derive(Clone, Debug)]
 pub(super) struct TxtPlace {
-    opened: Opened,
-    zone: String,
-    name: String,
-    set: Option<RecordSet>,
+    pub(super) opened: Opened,
+    pub(super) zone: String,
+    pub(super) name: String,
+    pub(super) set: Option<RecordSet>,
 }
 
 /// Opens a provider with its credentials.
@@ -98,10 +87,8 @@ pub(super) async fn open(context: &Context, access: &Access) -> Result<Opened, P
         // Refused before anybody comes here: a spec that names no service, or several.
         _ => return Err(ProviderError::NoService),
     };
-    Ok(Opened {
-        provider,
-        zones: access.zones.clone(),
-    })
+    let shared = context.services.shared(access);
+    Ok(Opened::new(provider, access.zones.clone(), shared))
 }
 
 async fn open_rfc2136(
@@ -205,97 +192,6 @@ async fn tsig_secret(
         .map_err(|error| found.malformed(&reference.key, &error.to_string()))
 }
 
-impl Opened {
-    /// The zone of `name`, if it may be written.
-    async fn zone_of(&self, name: &str) -> Result<String, ProviderError> {
-        let zone = self
-            .provider
-            .zone_of(name, limits::PROVIDER_CALL_TIME)
-            .await?;
-        // `spec.zones` may name a part of a zone: then the name decides.
-        if zone_allows(&self.zones, &zone) || zone_allows(&self.zones, name) {
-            Ok(zone)
-        } else {
-            Err(ProviderError::ZoneNotAllowed { zone })
-        }
-    }
-
-    async fn read(
-        &self,
-        zone: &str,
-        name: &str,
-        record_type: RecordType,
-    ) -> Result<Option<RecordSet>, ProviderError> {
-        let read = self
-            .provider
-            .read(zone, name, record_type, limits::PROVIDER_CALL_TIME);
-        Ok(read.await?)
-    }
-
-    /// A harmless call that shows whether everything is right.
-    pub(super) async fn check(&self) -> Result<Vec<String>, ProviderError> {
-        let zones: Vec<String> = self.zones.iter().filter(|z| *z != "*").cloned().collect();
-        let check = self.provider.check(&zones, limits::PROVIDER_CALL_TIME);
-        Ok(check.await?)
-    }
-
-    /// Reads what stands at the domain's names.
-    pub(super) async fn view(
-        &self,
-        domain: &Domain,
-        txt_name: &str,
-    ) -> Result<View, ProviderError> {
-        let host = domain.policy_host().to_string();
-        let txt_zone = self.zone_of(txt_name).await?;
-        let host_zone = self.zone_of(&host).await?;
-        let (txt, a, aaaa, cname) = tokio::try_join!(
-            self.read(&txt_zone, txt_name, RecordType::Txt),
-            self.read(&host_zone, &host, RecordType::A),
-            self.read(&host_zone, &host, RecordType::Aaaa),
-            self.read(&host_zone, &host, RecordType::Cname),
-        )?;
-        let (txt_handed_over, host_handed_over) =
-            tokio::try_join!(self.handed_over(txt_name), self.handed_over(&host))?;
-        Ok(View {
-            place: Place::Zones {
-                opened: self.clone(),
-                txt: txt_zone,
-                host: host_zone,
-            },
-            txt_name: txt_name.to_owned(),
-            txt,
-            host,
-            a,
-            aaaa,
-            cname,
-            txt_handed_over,
-            host_handed_over,
-        })
-    }
-
-    /// Reads the TXT record set at a name.
-    async fn txt_place(&self, name: &str) -> Result<TxtPlace, ProviderError> {
-        let zone = self.zone_of(name).await?;
-        let set = self.read(&zone, name, RecordType::Txt).await?;
-        Ok(TxtPlace {
-            opened: self.clone(),
-            zone,
-            name: name.to_owned(),
-            set,
-        })
-    }
-
-    async fn handed_over(&self, name: &str) -> Result<Option<HandedOver>, ProviderError> {
-        match &self.provider {
-            Provider::DnsEndpoints(endpoints) => {
-                let deadline = limits::PROVIDER_CALL_TIME;
-                Ok(endpoints.handed_over(name, deadline).await?)
-            }
-            _ => Ok(None),
-        }
-    }
-}
-
 impl TxtPlace {
     /// What of it is about TLS reports.
     pub(super) fn tls_rpt(&self) -> TlsRptSet {
@@ -389,9 +285,13 @@ impl View {
 
     /// What stands at another name; `None` where the operator's own name servers answer, which know
     /// no other.
-    pub(super) async fn txt_at(&self, name: &str) -> Result<Option<TxtPlace>, ProviderError> {
+    pub(super) async fn txt_at(
+        &self,
+        context: &Context,
+        name: &str,
+    ) -> Result<Option<TxtPlace>, ProviderError> {
         match &self.place {
-            Place::Zones { opened, .. } => opened.txt_place(name).await.map(Some),
+            Place::Zones { opened, .. } => opened.txt_place(context, name).await.map(Some),
             Place::Record(_) => Ok(None),
         }
     }
@@ -433,10 +333,7 @@ impl View {
     /// What the service makes of a TTL.
     pub(super) fn ttl(&self, wanted: u32) -> u32 {
         match &self.place {
-            Place::Zones { opened, .. } => match &opened.provider {
-                Provider::Rfc2136(_) | Provider::Webhook(_) | Provider::DnsEndpoints(_) => wanted,
-                Provider::Service(service) => service.ttl(wanted),
-            },
+            Place::Zones { opened, .. } => opened.ttl(wanted),
             Place::Record(_) => wanted,
         }
     }
@@ -444,7 +341,7 @@ impl View {
     /// Whether somebody else carries out what is written: it does not stand there at once.
     pub(super) fn is_handed_over(&self) -> bool {
         match &self.place {
-            Place::Zones { opened, .. } => matches!(opened.provider, Provider::DnsEndpoints(_)),
+            Place::Zones { opened, .. } => opened.is_handed_over(),
             Place::Record(_) => false,
         }
     }
@@ -530,24 +427,6 @@ impl View {
             // Written into the record by whoever has it.
             Place::Record(_) => Ok(Ok(Swap::Conflict)),
         }
-    }
-}
-
-impl Opened {
-    async fn swap(
-        &self,
-        context: &Context,
-        zone: &str,
-        changes: &[Change],
-    ) -> Result<Result<Swap, ProviderError>, Error> {
-        let deadline: Duration = context.permit()?;
-        let result = self
-            .provider
-            .compare_and_swap(zone, changes, deadline)
-            .await
-            .map_err(ProviderError::from);
-        context.metrics.provider_call("write", &result);
-        Ok(result)
     }
 }
 

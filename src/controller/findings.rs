@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::observe::MxSeen;
 use super::own_dns::Led;
 use super::report::{Hold, Report};
+use super::tls_rpt::TlsRptState;
 use crate::api::condition::Reason;
 use crate::diagnosis::live::{nearest, tls_findings};
 use crate::diagnosis::{Code, Finding, Severity};
@@ -306,7 +307,21 @@ fn half_delegated(report: &Report) -> Option<Finding> {
             own.host_record(),
             "the TXT record leads to this operator and the policy host has no address: half a delegation".to_owned(),
         ),
-        _ => return None,
+        _ => {
+            let reports = report.tls_rpt.as_ref()?;
+            let own = reports.own.as_ref()?;
+            // Who has only begun has the condition that says what to set.
+            if reports.state != TlsRptState::Manual || !report.own.as_ref()?.txt.is_here() {
+                return None;
+            }
+            let found = match &own.led {
+                Led::Elsewhere(Some(target)) => {
+                    format!("it is an alias of {target}, which is not where the record is")
+                }
+                _ => "_mta-sts leads to this operator and this name does not, so that senders are not asked for reports: half a delegation".to_owned(),
+            };
+            (own.record.clone(), found)
+        }
     };
     Some(
         Finding::new(Code::RecordDelegationBroken, &name, &found)

@@ -205,7 +205,8 @@ pub(super) fn provider_hold(error: &ProviderError) -> Hold {
             DnsError::Unreachable { .. }
             | DnsError::Timeout { .. }
             | DnsError::ServiceUnreachable { .. }
-            | DnsError::ServiceTimeout { .. },
+            | DnsError::ServiceTimeout { .. }
+            | DnsError::TurnTimeout { .. },
         )
         | ProviderError::ServerUnresolved { .. }
         | ProviderError::OwnZoneSilent { .. } => Reason::ProviderUnreachable,

@@ -236,6 +236,14 @@ impl Metrics {
         self.provider_calls.get_or_create(&labels).inc();
     }
 
+    pub(super) fn provider_failed(&self, call: &'static str, error: &ProviderError) {
+        let labels = CallLabels {
+            call: Word(call),
+            result: Word(error.label()),
+        };
+        self.provider_calls.get_or_create(&labels).inc();
+    }
+
     pub(super) fn policy(
         &self,
         domain: &Domain,

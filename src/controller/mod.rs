@@ -25,6 +25,7 @@ mod mail_exchangers;
 pub mod metrics;
 mod object_status;
 mod observe;
+mod opened;
 mod own_dns;
 mod providers;
 mod reconcile;

@@ -1,5 +1,5 @@
 //! The operator's own name servers as a DNS provider: what is written is the record itself, and
-//! every policy server answers from it. What the owner of a domain has to do is to point two names
+//! every policy server answers from it. What the owner of a domain has to do is to point its names
 //! here, once. (io)
 
 use std::collections::BTreeMap;
@@ -16,14 +16,15 @@ use super::records::{Stored, cached_publication, object_labels};
 use super::spec::{lint_cluster_spec, lint_provider_spec};
 use crate::api::{AuthoritativeSpec, DnsServiceSpec, FIELD_MANAGER};
 use crate::lifecycle::own_zone::{
-    OwnZone, ZONES_NAME, ZONES_ROLE, fits, granted, host_name, read_zones, txt_name, write_zones,
+    OwnZone, ZONES_NAME, ZONES_ROLE, fits, granted, host_name, read_zones, tls_rpt_name, txt_name,
+    write_zones,
 };
 use crate::lifecycle::{Answers, Publication, Record};
 use crate::limits;
 use crate::probe::dns::RecordType;
 use crate::protocol::{Domain, HostName};
 
-/// Where one of a domain's two names leads.
+/// Where one of a domain's names leads.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Led {
     /// By an alias to its name below our zone.
@@ -67,6 +68,27 @@ impl Own {
         }
     }
 
+    /// Where the record that asks for reports is asked for, given where its name leads.
+    pub(super) fn tls_rpt_name(&self, led: &Led) -> String {
+        match led {
+            Led::Delegated => self.domain.tlsrpt_record_name(),
+            _ => tls_rpt_name(&self.domain, &self.zone.zone),
+        }
+    }
+
+    /// Where the name `_smtp._tls` of the domain leads.
+    pub(super) async fn tls_rpt_led(&self, context: &Context) -> Led {
+        let target = tls_rpt_name(&self.domain, &self.zone.zone);
+        let name = self.domain.tlsrpt_record_name();
+        led(context, &name, &target, RecordType::Txt).await
+    }
+
+    /// The record that the domain's owner sets for it: name, type and value.
+    pub(super) fn tls_rpt_record(&self) -> (String, &'static str, String) {
+        let target = tls_rpt_name(&self.domain, &self.zone.zone);
+        self.leading(self.domain.tlsrpt_record_name(), target)
+    }
+
     /// The record that the domain's owner sets for the TXT record: name, type and value.
     pub(super) fn txt_record(&self) -> (String, &'static str, String) {
         let target = txt_name(&self.domain, &self.zone.zone);
@@ -81,7 +103,7 @@ impl Own {
 
     /// Where the name below our zone would be too long, the name itself is delegated.
     fn leading(&self, name: String, target: String) -> (String, &'static str, String) {
-        if fits(&self.domain, &self.zone.zone) {
+        if fits(&self.domain, &self.zone.zone) && target.len() <= HostName::MAX_LENGTH {
             return (name, "CNAME", target);
         }
         let servers: Vec<&str> = self
@@ -264,6 +286,7 @@ pub(super) async fn settle(
         zone,
         addresses: Vec::new(),
         ttl: 0,
+        tls_rpt: None,
     });
     context.permit()?;
     context.records.write(Some(stored), &settled).await?;

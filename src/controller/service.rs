@@ -12,8 +12,9 @@ use super::context::Context;
 use super::dns::Access;
 use super::error::ProviderError;
 use crate::api::{CREDENTIALS_LABEL, DnsServiceSpec, SecretKeyRef};
+use crate::dns::Shared;
 use crate::dns::service::{self, FindZone, Pace, Service, Settings, Values};
-use crate::dns::webhook::{self, Webhook};
+use crate::dns::webhook::{self, Listed, Webhook};
 use crate::dns_services::{Key, Service as Description};
 use crate::lifecycle::ProviderKey;
 use crate::probe::dns::DnsProbe;
@@ -40,6 +41,14 @@ pub(super) enum Credentials {
 #[derive(Default)]
 pub(super) struct Services {
     opened: Mutex<HashMap<ProviderKey, OpenService>>,
+    shared: Mutex<HashMap<ProviderKey, Known>>,
+}
+
+/// What the policies of a provider share as long as its spec is this.
+struct Known {
+    spec: DnsServiceSpec,
+    shared: Arc<Shared>,
+    listed: Arc<Listed>,
 }
 
 /// A service that is open, and what it was opened with.
@@ -155,10 +164,30 @@ pub(super) async fn open_webhook(
         address: super::dns::chosen_address(context, access, authority, port).await?,
         path: path.trim_end_matches('/').to_owned(),
         zones: Arc::new(Zones(context.dns.clone())),
+        listed: context.services.known(access).1,
     }))
 }
 
 impl Services {
+    /// What all policies of a provider share.
+    pub(super) fn shared(&self, access: &Access) -> Arc<Shared> {
+        self.known(access).0
+    }
+
+    fn known(&self, access: &Access) -> (Arc<Shared>, Arc<Listed>) {
+        let mut known = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let anew = || Known {
+            spec: access.spec.clone(),
+            shared: Arc::default(),
+            listed: Arc::default(),
+        };
+        let known = known.entry(access.key.clone()).or_insert_with(anew);
+        if known.spec != access.spec {
+            *known = anew();
+        }
+        (Arc::clone(&known.shared), Arc::clone(&known.listed))
+    }
+
     fn locked(&self) -> MutexGuard<'_, HashMap<ProviderKey, OpenService>> {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -6,16 +6,17 @@ use super::context::Context;
 use super::dns::View;
 use super::error::{Error, ProviderError};
 use super::hold::provider_hold;
-use super::observe::DnsSeen;
+use super::observe::{self, DnsSeen};
+use super::own_dns::{Led, Own};
 use super::records::Stored;
 use super::report::{Hold, Report};
 use crate::api::condition::Reason;
 use crate::dns::Swap;
-use crate::lifecycle::Record;
 use crate::lifecycle::observation::printable;
 use crate::lifecycle::tls_rpt::{TlsRptSet, TlsRptStep, step};
+use crate::lifecycle::{Record, TlsRptAnswer};
 use crate::limits;
-use crate::probe::dns::{RecordData, RecordType};
+use crate::probe::dns::{LookupError, RecordData, RecordType, ServerAnswer};
 use crate::protocol::Domain;
 
 /// What was found out about the record.
@@ -29,6 +30,19 @@ pub(super) struct TlsRptReport {
     pub(super) state: TlsRptState,
     /// What each authoritative server shows, or why it does not.
     pub(super) servers: Vec<(String, String)>,
+    /// Where it leads, where that is to be to the operator's own name servers.
+    pub(super) own: Option<OwnReport>,
+}
+
+/// What the owner of the domain sets for it, and where it leads by now.
+#[derive(Clone, Debug)]
+pub(super) struct OwnReport {
+    /// Name, type and value.
+    pub(super) record: (String, &'static str, String),
+    /// Where it leads.
+    pub(super) led: Led,
+    /// Where the TXT record itself is asked for.
+    pub(super) asked: String,
 }
 
 /// How far the record is.
@@ -66,11 +80,14 @@ pub(super) async fn settle(
     let desired = &accepted.desired;
     let notes = &record.publication.dns.tls_rpt;
     let wanted = desired.tls_rpt.as_ref().map(|record| record.render());
+    if let Some(own) = &dns.own {
+        return settle_own(context, accepted, (stored, record), own, report).await;
+    }
     if wanted.is_none() && notes.is_empty() {
         return Ok(false);
     }
     let name = desired.domain.tlsrpt_record_name();
-    let servers = servers(context, &name).await;
+    let servers = Servers::of(context.dns.ask_all(&name, RecordType::Txt).await, &name);
     let held = match held(report, dns, &servers) {
         Some(held) => Some(held),
         None if desired.suspend => None,
@@ -80,49 +97,98 @@ pub(super) async fn settle(
         },
     };
     report.tls_rpt = wanted.map(|wanted| TlsRptReport {
-        state: held.unwrap_or_else(|| shown(&servers, &wanted, is_manual(dns))),
+        state: held.unwrap_or_else(|| shown(&servers, &wanted, dns.provider.is_none())),
         servers: servers.told(),
         name,
         wanted,
+        own: None,
     });
     Ok(false)
 }
 
-/// Whether the owner of the domain sets the record himself: there is no provider, or it is the operator's
-/// own name servers, which do not answer for this name.
-fn is_manual(dns: &DnsSeen) -> bool {
-    dns.provider.is_none() || dns.own.is_some()
-}
-
-async fn servers(context: &Context, name: &str) -> Servers {
-    let asked = match context.dns.ask_all(name, RecordType::Txt).await {
-        Ok(asked) => asked,
-        Err(error) => {
-            return Servers {
-                answers: vec![(name.to_owned(), Err(error.to_string()))],
-                alias: None,
-            };
+/// The same where the operator's own name servers answer: what they say is written into the record, and
+/// the owner of the domain leads the name to them.
+async fn settle_own(
+    context: &Context,
+    accepted: &Accepted,
+    (stored, record): (&Stored, &Record),
+    own: &Own,
+    report: &mut Report,
+) -> Result<bool, Error> {
+    let desired = &accepted.desired;
+    let text = desired.tls_rpt.as_ref().map(|record| record.render());
+    let answer = text.clone().map(|text| TlsRptAnswer {
+        text,
+        ttl: desired.ttl,
+    });
+    let answers = record.publication.dns.answers.as_ref();
+    let differs = answers.is_some_and(|a| a.zone == own.zone.zone && a.tls_rpt != answer);
+    if differs && !desired.suspend {
+        let mut written = record.clone();
+        if let Some(answers) = &mut written.publication.dns.answers {
+            answers.tls_rpt = answer;
         }
+        context.permit()?;
+        context.records.write(Some(stored), &written).await?;
+        return Ok(true);
+    }
+    let Some(wanted) = text else {
+        return Ok(false);
     };
-    let mut alias = None;
-    let answers = asked
-        .into_iter()
-        .map(|server| {
-            let answer = server.result.map_err(|error| error.to_string());
-            let set = answer.map(|answer| {
-                alias = alias
-                    .take()
-                    .or(answer.chain.last().map(|a| a.target.clone()));
-                let texts = answer.records.iter().filter_map(RecordData::txt_octets);
-                TlsRptSet::classify(texts, Some(answer.ttl))
-            });
-            (server.server.address.to_string(), set)
-        })
-        .collect();
-    Servers { answers, alias }
+    let name = desired.domain.tlsrpt_record_name();
+    let led = own.tls_rpt_led(context).await;
+    let asked = own.tls_rpt_name(&led);
+    let end = observe::end_of_aliases(context, &name, RecordType::Txt).await;
+    let mut servers = Servers::of(end.map(|(_, servers)| servers), &name);
+    if led.is_here() {
+        let each = observe::each_of_ours(context, &asked, RecordType::Txt).await;
+        servers
+            .answers
+            .extend(Servers::of(Ok(each), &asked).answers);
+    }
+    report.tls_rpt = Some(TlsRptReport {
+        state: shown(&servers, &wanted, !led.is_here()),
+        servers: servers.told(),
+        name,
+        wanted,
+        own: Some(OwnReport {
+            record: own.tls_rpt_record(),
+            led,
+            asked,
+        }),
+    });
+    Ok(false)
 }
 
 impl Servers {
+    fn of(asked: Result<Vec<ServerAnswer>, LookupError>, name: &str) -> Self {
+        let asked = match asked {
+            Ok(asked) => asked,
+            Err(error) => {
+                return Self {
+                    answers: vec![(name.to_owned(), Err(error.to_string()))],
+                    alias: None,
+                };
+            }
+        };
+        let mut alias = None;
+        let answers = asked
+            .into_iter()
+            .map(|server| {
+                let answer = server.result.map_err(|error| error.to_string());
+                let set = answer.map(|answer| {
+                    alias = alias
+                        .take()
+                        .or(answer.chain.last().map(|a| a.target.clone()));
+                    let texts = answer.records.iter().filter_map(RecordData::txt_octets);
+                    TlsRptSet::classify(texts, Some(answer.ttl))
+                });
+                (server.server.address.to_string(), set)
+            })
+            .collect();
+        Self { answers, alias }
+    }
+
     fn told(&self) -> Vec<(String, String)> {
         let shown = |set: &TlsRptSet| match set.records.is_empty() {
             true => "no TLS-RPT record".to_owned(),
@@ -149,7 +215,7 @@ fn held(report: &Report, dns: &DnsSeen, servers: &Servers) -> Option<TlsRptState
         } => Some(TlsRptState::Held(reason, message)),
         _ => None,
     };
-    if let (Some(alias), false) = (&servers.alias, is_manual(dns)) {
+    if let (Some(alias), true) = (&servers.alias, dns.provider.is_some()) {
         return Some(TlsRptState::Foreign(format!("an alias (CNAME) of {alias}")));
     }
     match (&report.hold, &dns.provider) {
@@ -177,7 +243,7 @@ async fn write(
     dns: &DnsSeen,
 ) -> Result<Written, Error> {
     let desired = &accepted.desired;
-    let Some(Ok(view)) = dns.provider.as_ref().filter(|_| !is_manual(dns)) else {
+    let Some(Ok(view)) = &dns.provider else {
         return Ok(Written::Not(None));
     };
     let failed = |error: &ProviderError| match provider_hold(error) {
@@ -186,7 +252,8 @@ async fn write(
         } => Written::Not(Some(TlsRptState::Held(reason, message))),
         _ => Written::Not(None),
     };
-    let place = match view.txt_at(&desired.domain.tlsrpt_record_name()).await {
+    let name = desired.domain.tlsrpt_record_name();
+    let place = match view.txt_at(context, &name).await {
         Ok(Some(place)) => place,
         Ok(None) => return Ok(Written::Not(None)),
         Err(error) => return Ok(failed(&error)),
@@ -254,7 +321,7 @@ pub(super) async fn remove(context: &Context, record: &Record, view: &View) -> R
     let left = |why: String| {
         tracing::warn!(%domain, why, "the record _smtp._tls of a retired domain is left behind: remove it by hand");
     };
-    match view.txt_at(&domain.tlsrpt_record_name()).await {
+    match view.txt_at(context, &domain.tlsrpt_record_name()).await {
         Ok(Some(place)) if place.tls_rpt().records.iter().any(|text| notes.has(text)) => {
             let replaced = |text: &str| notes.has(text);
             let ttl = limits::RETIRED_TTL;

@@ -339,6 +339,15 @@ pub enum DnsError {
         /// What the service is called.
         service: &'static str,
     },
+    /// Others wrote in the zone until the time was over.
+    #[error(
+        "other writes in the zone {zone} took so long that there was no time left for this one; it \
+         is tried again"
+    )]
+    TurnTimeout {
+        /// The zone.
+        zone: String,
+    },
     /// What stands under a name could not be found out.
     #[error("what the authoritative servers show for {name} cannot be found out: {why}")]
     NameUnknown {
@@ -448,6 +457,7 @@ impl DnsError {
             Self::ServiceFailed { .. } => "service_failed",
             Self::ServiceUnreachable { .. } => "service_unreachable",
             Self::ServiceTimeout { .. } => "service_timeout",
+            Self::TurnTimeout { .. } => "turn_timeout",
             Self::ServiceGarbled { .. } => "service_garbled",
             Self::NameUnknown { .. } => "name_unknown",
             Self::DnsEndpointTaken { .. } => "dns_endpoint_taken",
@@ -474,6 +484,7 @@ impl DnsError {
             | Self::ServiceFailed { .. }
             | Self::ServiceUnreachable { .. }
             | Self::ServiceTimeout { .. }
+            | Self::TurnTimeout { .. }
             | Self::ServiceGarbled { .. }
             | Self::NameUnknown { .. }
             | Self::ServiceReadBackDiffers { .. } => DnsErrorClass::Retry,

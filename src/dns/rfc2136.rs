@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::tsig::Signer;
 use super::update::{self, owner};
-use super::{Change, DnsError, DnsProvider, RecordSet, RecordType, Swap, TsigKey};
+use super::{Change, DnsError, DnsProvider, RecordSet, RecordType, Spot, Swap, TsigKey};
 use crate::dns_wire::{self, WireError};
 use crate::limits;
 
@@ -177,17 +177,123 @@ impl Rfc2136 {
         Ok(None)
     }
 
+    /// Makes changes that are each about another record set, in one message. `false`: one of them is
+    /// not as expected, and none was made.
+    async fn make(&self, zone: &str, changes: &[Change], until: Until) -> Result<bool, DnsError> {
+        let message = update::compare_and_swap(owner(zone)?, changes)?;
+        let answer = self.call(zone, message, until).await?;
+        match answer.metadata.response_code {
+            ResponseCode::NoError => Ok(true),
+            ResponseCode::YXDomain
+            | ResponseCode::YXRRSet
+            | ResponseCode::NXRRSet
+            | ResponseCode::NXDomain => Ok(false),
+            code => Err(self.code_error(code, zone)),
+        }
+    }
+
+    /// Whether all that was wanted stands there, asked with one message that demands it and changes
+    /// nothing. It cannot tell a TTL: what differs in that alone has to be read.
+    async fn stands(&self, zone: &str, changes: &[Change], until: Until) -> bool {
+        let values = |set: &Option<RecordSet>| set.as_ref().map(|set| set.values.clone());
+        let tells = |c: &Change| values(&c.expected) != values(&c.desired);
+        if !changes.iter().all(tells) {
+            return false;
+        }
+        let wanted: fn(&Change) -> &Option<RecordSet> = |change| &change.desired;
+        self.are_there(zone, changes, until, wanted).await
+    }
+
+    /// Sends an update that demands these sets and changes nothing.
+    async fn are_there(
+        &self,
+        zone: &str,
+        changes: &[Change],
+        until: Until,
+        wanted: fn(&Change) -> &Option<RecordSet>,
+    ) -> bool {
+        let looked = changes.iter().map(|change| Change {
+            expected: wanted(change).clone(),
+            desired: wanted(change).clone(),
+            ..change.clone()
+        });
+        let looked: Vec<Change> = looked.collect();
+        matches!(self.make(zone, &looked, until).await, Ok(true))
+    }
+
+    async fn swap_until(
+        &self,
+        zone: &str,
+        changes: &[Change],
+        until: Until,
+    ) -> Result<Swap, DnsError> {
+        if changes.iter().all(|c| c.expected == c.desired) {
+            let differing = self.first_differing(zone, changes, until).await?;
+            return Ok(differing.map_or(Swap::Done, |_| Swap::Conflict));
+        }
+        if !self.make(zone, changes, until).await? {
+            return Ok(Swap::Conflict);
+        }
+        self.read_back(zone, changes, until).await
+    }
+
+    /// NOERROR is not yet success: BIND ignores a CNAME beside other records in silence.
+    async fn read_back(
+        &self,
+        zone: &str,
+        changes: &[Change],
+        until: Until,
+    ) -> Result<Swap, DnsError> {
+        if self.stands(zone, changes, until).await {
+            return Ok(Swap::Done);
+        }
+        match self.first_differing(zone, changes, until).await? {
+            None => Ok(Swap::Done),
+            Some((change, found)) => Err(DnsError::ReadBackDiffers {
+                server: self.server,
+                name: change.name.clone(),
+                record_type: change.record_type,
+                found: found.map(Box::new),
+            }),
+        }
+    }
+
+    /// Makes and reads back many at once; `None` where they have to be made apart.
+    async fn swap_together(
+        &self,
+        zone: &str,
+        groups: &[Vec<Change>],
+        until: Until,
+    ) -> Option<Vec<Result<Swap, DnsError>>> {
+        let changes: Vec<Change> = groups.iter().flatten().cloned().collect();
+        if groups.len() < 2 || !matches!(self.make(zone, &changes, until).await, Ok(true)) {
+            return None;
+        }
+        if self.stands(zone, &changes, until).await {
+            return Some(groups.iter().map(|_| Ok(Swap::Done)).collect());
+        }
+        let mut swaps = Vec::with_capacity(groups.len());
+        for changes in groups {
+            swaps.push(self.read_back(zone, changes, until).await);
+        }
+        Some(swaps)
+    }
+
     /// The longest suffix of `name` that the server has as a zone.
-    async fn zone_until(&self, name: &str, until: Until) -> Result<String, DnsError> {
+    async fn locate_until(&self, name: &str, until: Until) -> Result<Spot, DnsError> {
         let name = owner(name)?;
         let mut candidate = name.clone();
         while !candidate.is_root() {
             let zone = dns_wire::text(&candidate);
             match self.ask(&zone, &candidate, WireType::SOA, until).await {
-                Ok(answer) if is_apex(&answer, &candidate) => return self.writable(&name, zone),
+                Ok(answer) if is_apex(&answer, &candidate) => {
+                    return self.writable(&name, zone, false);
+                }
                 Ok(answer) => {
                     if let Some(apex) = denied_by(&answer, &candidate) {
-                        return self.writable(&name, apex);
+                        let code = answer.metadata.response_code;
+                        // What is below a name that does not exist does not exist (RFC 8020).
+                        return self.writable(&name, apex, code == ResponseCode::NXDomain);
                     }
                 }
                 // No zone of this server; its parent may be one. (Knot does not sign this refusal.)
@@ -207,13 +313,13 @@ impl Rfc2136 {
     }
 
     /// `zone`, which `name` was found in, unless the provider is set to another.
-    fn writable(&self, name: &Name, zone: String) -> Result<String, DnsError> {
+    fn writable(&self, name: &Name, zone: String, vacant: bool) -> Result<Spot, DnsError> {
         match &self.zone {
             Some(only) if *only != zone => Err(DnsError::OutsideZone {
                 name: dns_wire::text(name),
                 zone: only.clone(),
             }),
-            _ => Ok(zone),
+            _ => Ok(Spot { zone, vacant }),
         }
     }
 
@@ -301,8 +407,16 @@ fn is_apex(answer: &Message, name: &Name) -> bool {
 }
 
 impl DnsProvider for Rfc2136 {
+    fn takes_batches(&self) -> bool {
+        true
+    }
+
     async fn zone_of(&self, name: &str, deadline: Duration) -> Result<String, DnsError> {
-        self.zone_until(name, deadline.into()).await
+        Ok(self.locate(name, deadline).await?.zone)
+    }
+
+    async fn locate(&self, name: &str, deadline: Duration) -> Result<Spot, DnsError> {
+        self.locate_until(name, deadline.into()).await
     }
 
     async fn read(
@@ -316,40 +430,45 @@ impl DnsProvider for Rfc2136 {
             .await
     }
 
+    async fn confirms(&self, zone: &str, expected: &[Change], deadline: Duration) -> bool {
+        let wanted: fn(&Change) -> &Option<RecordSet> = |change| &change.expected;
+        self.are_there(zone, expected, deadline.into(), wanted)
+            .await
+    }
+
     async fn compare_and_swap(
         &self,
         zone: &str,
         changes: &[Change],
         deadline: Duration,
     ) -> Result<Swap, DnsError> {
+        self.swap_until(zone, changes, deadline.into()).await
+    }
+
+    async fn compare_and_swap_each(
+        &self,
+        zone: &str,
+        groups: &[Vec<Change>],
+        deadline: Duration,
+    ) -> Vec<Result<Swap, DnsError>> {
         let until = Until::from(deadline);
-        if changes
-            .iter()
-            .all(|change| change.expected == change.desired)
-        {
-            let differing = self.first_differing(zone, changes, until).await?;
-            return Ok(differing.map_or(Swap::Done, |_| Swap::Conflict));
+        let mut swaps = Vec::with_capacity(groups.len());
+        // One that is refused is found by halves: the others are still made together.
+        let mut parts = vec![groups];
+        while let Some(part) = parts.pop() {
+            match part {
+                [] => {}
+                [changes] => swaps.push(self.swap_until(zone, changes, until).await),
+                _ => match self.swap_together(zone, part, until).await {
+                    Some(made) => swaps.extend(made),
+                    None => {
+                        let (first, second) = part.split_at(part.len() / 2);
+                        parts.extend([second, first]);
+                    }
+                },
+            }
         }
-        let message = update::compare_and_swap(owner(zone)?, changes)?;
-        let answer = self.call(zone, message, until).await?;
-        match answer.metadata.response_code {
-            ResponseCode::NoError => {}
-            ResponseCode::YXDomain
-            | ResponseCode::YXRRSet
-            | ResponseCode::NXRRSet
-            | ResponseCode::NXDomain => return Ok(Swap::Conflict),
-            code => return Err(self.code_error(code, zone)),
-        }
-        // NOERROR is not yet success: BIND ignores a CNAME beside other records in silence.
-        match self.first_differing(zone, changes, until).await? {
-            None => Ok(Swap::Done),
-            Some((change, found)) => Err(DnsError::ReadBackDiffers {
-                server: self.server,
-                name: change.name.clone(),
-                record_type: change.record_type,
-                found: found.map(Box::new),
-            }),
-        }
+        swaps
     }
 
     async fn check(&self, zones: &[String], deadline: Duration) -> Result<Vec<String>, DnsError> {
@@ -357,7 +476,7 @@ impl DnsProvider for Rfc2136 {
         let named = zones.iter().filter(|zone| *zone != "*");
         let mut seen = Vec::new();
         for zone in named.chain(&self.zone) {
-            let zone = self.zone_until(zone, until).await?;
+            let zone = self.locate_until(zone, until).await?.zone;
             if !seen.contains(&zone) {
                 self.prove(&zone, until).await?;
                 seen.push(zone);

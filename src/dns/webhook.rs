@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_rustls::TlsConnector;
 
@@ -46,6 +47,19 @@ pub struct Settings {
     pub path: String,
     /// Finds zones: the protocol knows none.
     pub zones: Arc<dyn FindZone>,
+    /// What it listed last.
+    pub listed: Arc<Listed>,
+}
+
+/// What a webhook listed last, for all who look within a moment: it only ever lists everything.
+#[derive(Debug, Default)]
+pub struct Listed(Mutex<Option<List>>);
+
+/// A list, and when it was asked for.
+#[derive(Clone, Debug)]
+struct List {
+    at: Instant,
+    endpoints: Arc<Vec<Endpoint>>,
 }
 
 /// A webhook. Cheap to clone.
@@ -56,6 +70,7 @@ pub struct Webhook {
     address: SocketAddr,
     path: String,
     zones: Arc<dyn FindZone>,
+    listed: Arc<Listed>,
 }
 
 /// A record set as the protocol has it. What is not known here is kept as it came.
@@ -100,6 +115,7 @@ impl Webhook {
             address,
             path,
             zones,
+            listed,
         } = settings;
         Self {
             tls,
@@ -107,6 +123,7 @@ impl Webhook {
             address,
             path,
             zones,
+            listed,
         }
     }
 
@@ -171,35 +188,102 @@ impl Webhook {
         }
     }
 
-    /// All record sets of the webhook.
-    async fn endpoints(&self, until: Instant) -> Result<Vec<Endpoint>, DnsError> {
+    /// All record sets of the webhook, as they are now.
+    async fn endpoints(&self, until: Instant) -> Result<Arc<Vec<Endpoint>>, DnsError> {
+        let at = Instant::now();
         let (status, body) = self.ask(Method::GET, "/records", Vec::new(), until).await?;
         if status != StatusCode::OK {
             return Err(refusal(status, &body, ""));
         }
-        serde_json::from_slice(&body).map_err(|_| DnsError::ServiceGarbled { service: SERVICE })
+        let garbled = |_| DnsError::ServiceGarbled { service: SERVICE };
+        let endpoints = Arc::new(serde_json::from_slice(&body).map_err(garbled)?);
+        // Whoever is just asking for a list keeps his own.
+        if let Ok(mut listed) = self.listed.0.try_lock() {
+            let endpoints = Arc::clone(&endpoints);
+            *listed = Some(List { at, endpoints });
+        }
+        Ok(endpoints)
     }
 
-    /// Waits until the webhook lists what was written.
-    async fn read_back(&self, changes: &[Change], until: Instant) -> Result<Swap, DnsError> {
-        let mut pause = limits::SERVICE_READ_BACK_PAUSE;
-        loop {
-            let listed = self.endpoints(until).await?;
-            let differs = |change: &&Change| {
-                let found = set_of(&listed, change);
-                values(found.as_ref()) != values(change.desired.as_ref())
-            };
-            let Some(change) = changes.iter().find(differs) else {
-                return Ok(Swap::Done);
-            };
-            let again = Instant::now() + pause;
-            if again + pause >= until {
-                return Err(DnsError::ServiceReadBackDiffers {
+    /// The same as they were a moment ago. Whoever comes while it is being listed waits for that.
+    async fn lately(&self, until: Instant) -> Result<Arc<Vec<Endpoint>>, DnsError> {
+        let listed = timeout_at(until, self.listed.0.lock()).await;
+        let mut listed = listed.map_err(|_| DnsError::ServiceTimeout { service: SERVICE })?;
+        if let Some(list) = &*listed
+            && list.at.elapsed() < limits::WEBHOOK_LIST_TIME
+        {
+            return Ok(Arc::clone(&list.endpoints));
+        }
+        let at = Instant::now();
+        *listed = None;
+        let endpoints = self.endpoints(until).await?;
+        *listed = Some(List {
+            at,
+            endpoints: Arc::clone(&endpoints),
+        });
+        Ok(endpoints)
+    }
+
+    /// Writes all groups with one request, as far as what each expects stands there. An error is one
+    /// of all of them.
+    async fn swap_together(
+        &self,
+        zone: &str,
+        groups: &[Vec<Change>],
+        until: Instant,
+    ) -> Result<Vec<Result<Swap, DnsError>>, DnsError> {
+        let listed = self.endpoints(until).await?;
+        let as_expected = |change: &Change| {
+            let found = set_of(&listed, change);
+            values(found.as_ref()) == values(change.expected.as_ref())
+        };
+        let made = |group: &&Vec<Change>| group.iter().all(as_expected);
+        let mut batch = Changes::default();
+        for change in groups.iter().filter(made).flatten() {
+            if change.expected != change.desired {
+                batch.add(change, &listed);
+            }
+        }
+        let shown = match batch.is_empty() {
+            true => Arc::clone(&listed),
+            false => {
+                let body = serde_json::to_vec(&batch).unwrap_or_default();
+                let (status, body) = self.ask(Method::POST, "/records", body, until).await?;
+                if status != StatusCode::NO_CONTENT && status != StatusCode::OK {
+                    return Err(refusal(status, &body, zone));
+                }
+                let made: Vec<&Change> = groups.iter().filter(made).flatten().collect();
+                self.read_back(&made, until).await?
+            }
+        };
+        let swap = |group: &Vec<Change>| match made(&group) {
+            false => Ok(Swap::Conflict),
+            true => match group.iter().find(|change| differs(&shown, change)) {
+                None => Ok(Swap::Done),
+                Some(change) => Err(DnsError::ServiceReadBackDiffers {
                     service: SERVICE,
                     name: change.name.clone(),
                     record_type: change.record_type,
-                    found: set_of(&listed, change).map(Box::new),
-                });
+                    found: set_of(&shown, change).map(Box::new),
+                }),
+            },
+        };
+        Ok(groups.iter().map(swap).collect())
+    }
+
+    /// Waits until the webhook lists what was written, or until the time is over; gives the last list.
+    async fn read_back(
+        &self,
+        changes: &[&Change],
+        until: Instant,
+    ) -> Result<Arc<Vec<Endpoint>>, DnsError> {
+        let mut pause = limits::SERVICE_READ_BACK_PAUSE;
+        loop {
+            let listed = self.endpoints(until).await?;
+            let again = Instant::now() + pause;
+            let is_shown = !changes.iter().any(|change| differs(&listed, change));
+            if is_shown || again + pause >= until {
+                return Ok(listed);
             }
             sleep_until(again).await;
             pause *= 2;
@@ -208,6 +292,10 @@ impl Webhook {
 }
 
 impl DnsProvider for Webhook {
+    fn takes_batches(&self) -> bool {
+        true
+    }
+
     async fn zone_of(&self, name: &str, deadline: Duration) -> Result<String, DnsError> {
         let found = tokio::time::timeout(deadline, self.zones.zone_of(name)).await;
         found
@@ -226,10 +314,19 @@ impl DnsProvider for Webhook {
         deadline: Duration,
     ) -> Result<Option<RecordSet>, DnsError> {
         let listed = self.endpoints(Instant::now() + deadline).await?;
-        let found = listed
-            .iter()
-            .find(|endpoint| is_at(endpoint, name, record_type));
-        Ok(found.and_then(|endpoint| record_set(endpoint, record_type)))
+        Ok(set_at(&listed, name, record_type))
+    }
+
+    async fn glance(
+        &self,
+        _zone: &str,
+        name: &str,
+        types: &[RecordType],
+        deadline: Duration,
+    ) -> Result<Vec<Option<RecordSet>>, DnsError> {
+        let listed = self.lately(Instant::now() + deadline).await?;
+        let sets = types.iter();
+        Ok(sets.map(|wanted| set_at(&listed, name, *wanted)).collect())
     }
 
     async fn compare_and_swap(
@@ -238,27 +335,32 @@ impl DnsProvider for Webhook {
         changes: &[Change],
         deadline: Duration,
     ) -> Result<Swap, DnsError> {
+        let groups = [changes.to_vec()];
+        let swaps = self.swap_together(zone, &groups, Instant::now() + deadline);
+        swaps.await?.pop().unwrap_or(Ok(Swap::Conflict))
+    }
+
+    async fn compare_and_swap_each(
+        &self,
+        zone: &str,
+        groups: &[Vec<Change>],
+        deadline: Duration,
+    ) -> Vec<Result<Swap, DnsError>> {
         let until = Instant::now() + deadline;
-        let listed = self.endpoints(until).await?;
-        let mut batch = Changes::default();
-        for change in changes {
-            let found = set_of(&listed, change);
-            if values(found.as_ref()) != values(change.expected.as_ref()) {
-                return Ok(Swap::Conflict);
+        let mut all = Vec::with_capacity(groups.len());
+        // One that is refused is found by halves: the others are still written together.
+        let mut parts = vec![groups];
+        while let Some(part) = parts.pop() {
+            match (self.swap_together(zone, part, until).await, part.len()) {
+                (Ok(swaps), _) => all.extend(swaps),
+                (Err(error), 0 | 1) => all.push(Err(error)),
+                (Err(_), count) => {
+                    let (first, second) = part.split_at(count / 2);
+                    parts.extend([second, first]);
+                }
             }
-            if change.expected != change.desired {
-                batch.add(change, &listed);
-            }
         }
-        if batch.is_empty() {
-            return Ok(Swap::Done);
-        }
-        let body = serde_json::to_vec(&batch).unwrap_or_default();
-        let (status, body) = self.ask(Method::POST, "/records", body, until).await?;
-        if status != StatusCode::NO_CONTENT && status != StatusCode::OK {
-            return Err(refusal(status, &body, zone));
-        }
-        self.read_back(changes, until).await
+        all
     }
 
     async fn check(&self, zones: &[String], deadline: Duration) -> Result<Vec<String>, DnsError> {
@@ -331,9 +433,19 @@ fn is_at(endpoint: &Endpoint, name: &str, record_type: RecordType) -> bool {
     listed.eq_ignore_ascii_case(name) && endpoint.record_type == record_type.to_string()
 }
 
+fn set_at(listed: &[Endpoint], name: &str, record_type: RecordType) -> Option<RecordSet> {
+    let at = |endpoint: &&Endpoint| is_at(endpoint, name, record_type);
+    record_set(listed.iter().find(at)?, record_type)
+}
+
 fn set_of(listed: &[Endpoint], change: &Change) -> Option<RecordSet> {
-    let at = |endpoint: &&Endpoint| is_at(endpoint, &change.name, change.record_type);
-    record_set(listed.iter().find(at)?, change.record_type)
+    set_at(listed, &change.name, change.record_type)
+}
+
+/// Whether other values are listed than were to be written.
+fn differs(listed: &[Endpoint], change: &Change) -> bool {
+    let found = set_of(listed, change);
+    values(found.as_ref()) != values(change.desired.as_ref())
 }
 
 fn record_set(endpoint: &Endpoint, record_type: RecordType) -> Option<RecordSet> {

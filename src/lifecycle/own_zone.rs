@@ -1,8 +1,9 @@
 //! Zones of the operator's own, and where the names of a domain are below them.
 //!
 //! `sts.example.net` is delegated once to the operator's name servers; then the names of
-//! `example.org` are `_mta-sts.example.org.sts.example.net` and
-//! `mta-sts.example.org.sts.example.net`, and the customer sets two aliases (RFC 8461 §8.2).
+//! `example.org` are `_mta-sts.example.org.sts.example.net`,
+//! `_smtp._tls.example.org.sts.example.net` and
+//! `mta-sts.example.org.sts.example.net`, and the customer sets an alias of each (RFC 8461 §8.2).
 
 use std::collections::BTreeMap;
 
@@ -56,6 +57,11 @@ pub fn write_zones(zones: &[OwnZone]) -> Result<BTreeMap<String, String>, ZonesE
 /// Where the TXT record of `domain` is below `zone`.
 pub fn txt_name(domain: &Domain, zone: &HostName) -> String {
     format!("{}.{zone}", domain.sts_record_name())
+}
+
+/// Where the record that asks for reports about `domain` is below `zone`.
+pub fn tls_rpt_name(domain: &Domain, zone: &HostName) -> String {
+    format!("{}.{zone}", domain.tlsrpt_record_name())
 }
 
 /// Where the address of the policy host of `domain` is below `zone`.
@@ -112,6 +118,10 @@ mod tests {
         assert_eq!(
             host_name(&domain, &own),
             "mta-sts.shop.example.org.sts.example.net"
+        );
+        assert_eq!(
+            tls_rpt_name(&domain, &own),
+            "_smtp._tls.shop.example.org.sts.example.net"
         );
         let long = format!("{}.example.org", vec!["a".repeat(55); 4].join("."));
         assert!(fits(&domain, &own));

@@ -185,8 +185,8 @@ pub struct DnsState {
     pub answers: Option<Answers>,
 }
 
-/// What the operator's own name servers answer for a domain. The TXT record is not among it: that
-/// comes from [`Publication::announced_in_dns`] alone.
+/// What the operator's own name servers answer for a domain. The TXT record of the policy is not among
+/// it: that comes from [`Publication::announced_in_dns`] alone.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Answers {
@@ -197,6 +197,19 @@ pub struct Answers {
     pub addresses: Vec<Address>,
     /// Their TTL in seconds.
     #[serde(default)]
+    pub ttl: u32,
+    /// The record that asks senders for reports (RFC 8460 §3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_rpt: Option<TlsRptAnswer>,
+}
+
+/// The record `_smtp._tls` as the operator's own name servers answer it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TlsRptAnswer {
+    /// Its text.
+    pub text: String,
+    /// Its TTL in seconds.
     pub ttl: u32,
 }
 
@@ -270,8 +283,17 @@ impl Publication {
     /// What the operator's own name servers announce: the id that DNS is to say, until the domain
     /// on its way out has taken it back.
     pub fn announced_in_dns(&self) -> Option<&Announced> {
-        let withdrawn = self.retired || self.retiring.as_ref().is_some_and(|r| r.withdrawn);
-        self.announced.as_ref().filter(|_| !withdrawn)
+        self.announced.as_ref().filter(|_| !self.is_withdrawn())
+    }
+
+    /// What they answer for `_smtp._tls`, until then.
+    pub fn tls_rpt_in_dns(&self) -> Option<&TlsRptAnswer> {
+        let answer = self.dns.answers.as_ref()?.tls_rpt.as_ref();
+        answer.filter(|_| !self.is_withdrawn())
+    }
+
+    fn is_withdrawn(&self) -> bool {
+        self.retired || self.retiring.as_ref().is_some_and(|r| r.withdrawn)
     }
 }
 

@@ -72,6 +72,7 @@ pub mod postfix;
 pub mod powerdns;
 pub mod process;
 pub mod rbac;
+pub mod relay;
 pub mod run;
 pub mod slow;
 pub mod smtp;

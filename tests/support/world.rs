@@ -308,6 +308,11 @@ impl World {
         }
     }
 
+    /// Has controllers that are started from now on ask BIND through something else, as a relay.
+    pub fn ask_through(&mut self, way: SocketAddr) {
+        self.dns = way;
+    }
+
     /// Where BIND listens.
     pub fn dns(&self) -> SocketAddr {
         self.dns

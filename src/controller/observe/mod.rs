@@ -107,6 +107,7 @@ pub(super) async fn dns_seen(
                 domain,
                 txt_name: &txt_name,
                 publication,
+                shown: &servers,
             };
             match provider_view(context, chosen, &look).await {
                 Ok((view, own)) => (Some(Ok(view)), own),
@@ -137,7 +138,7 @@ pub(super) async fn dns_seen(
 
 /// The name that a CNAME leads to in the end (RFC 8461 §8.2), and what its authoritative servers
 /// say of it.
-async fn end_of_aliases(
+pub(super) async fn end_of_aliases(
     context: &Context,
     record_name: &str,
     record_type: RecordType,
@@ -179,6 +180,8 @@ struct Look<'a> {
     domain: &'a Domain,
     txt_name: &'a str,
     publication: Option<&'a Publication>,
+    /// What the authoritative servers say of the TXT record.
+    shown: &'a [ServerAnswer],
 }
 
 async fn provider_view(
@@ -190,13 +193,14 @@ async fn provider_view(
         let view = own_dns::view(context, access, spec, look.domain, look.publication);
         return view.await.map(|(view, own)| (view, Some(own)));
     }
-    let view = async {
-        let opened = dns::open(context, access).await?;
-        opened.view(look.domain, look.txt_name).await
-    };
-    let view = view.await;
-    context.metrics.provider_call("read", &view);
-    view.map(|view| (view, None))
+    let opened = dns::open(context, access).await;
+    let opened = opened.inspect_err(|error| context.metrics.provider_failed("read", error))?;
+    for answer in look.shown.iter().filter_map(|s| s.result.as_ref().ok()) {
+        let texts = answer.records.iter().filter_map(RecordData::txt_octets);
+        opened.compare_memory(look.txt_name, &texts.collect());
+    }
+    let view = opened.view(context, look.domain, look.txt_name).await?;
+    Ok((view, None))
 }
 
 pub(super) fn txt_server(

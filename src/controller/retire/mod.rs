@@ -210,10 +210,12 @@ async fn view(context: &Context, publication: &Publication) -> Option<Result<Vie
     let access = provider(context, publication)?;
     let domain = &publication.domain;
     let name = publication_txt_name(publication);
-    let view = async { dns::open(context, &access).await?.view(domain, &name).await };
-    let view = view.await;
-    context.metrics.provider_call("read", &view);
-    Some(view)
+    let opened = dns::open(context, &access).await;
+    let opened = opened.inspect_err(|error| context.metrics.provider_failed("read", error));
+    Some(match opened {
+        Ok(opened) => opened.view_now(context, domain, &name).await,
+        Err(error) => Err(error),
+    })
 }
 
 /// Where the TXT record was written last.

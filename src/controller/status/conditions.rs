@@ -466,7 +466,10 @@ fn tls_reporting(report: &Report) -> Verdict {
     let of = |status, reason, message: String| {
         verdict(ConditionType::TlsReporting, status, reason, message)
     };
-    let Some(TlsRptReport { name, state, .. }) = &report.tls_rpt else {
+    let Some(TlsRptReport {
+        name, state, own, ..
+    }) = &report.tls_rpt
+    else {
         let message = "spec.tlsReporting is not set, so no sender tells of failures: write rua: [\"mailto:…\"] there to hear of them";
         return of(ConditionStatus::True, Reason::NotAsked, message.to_owned());
     };
@@ -497,7 +500,13 @@ fn tls_reporting(report: &Report) -> Verdict {
         TlsRptState::Manual => of(
             no,
             Reason::ManualActionNeeded,
-            format!("set {name} by hand: status.dns.records has its value"),
+            match own {
+                Some(own) => format!(
+                    "{name} does not lead to this operator's name servers: set {}",
+                    written(&own.record)
+                ),
+                None => format!("set {name} by hand: status.dns.records has its value"),
+            },
         ),
         TlsRptState::Held(reason, message) => of(no, *reason, message.clone()),
     }

@@ -142,9 +142,12 @@ fn leading_records(report: &Report) -> Vec<RecordStatus> {
         },
         servers: Vec::new(),
     };
+    let reports = report.tls_rpt.as_ref().and_then(|it| it.own.as_ref());
+    let reports = reports.map(|own| (&own.led, own.record.clone()));
     // A name that is delegated needs no alias.
     [(&own.txt, own.txt_record()), (&own.host, own.host_record())]
         .into_iter()
+        .chain(reports)
         .filter(|(led, _)| **led != Led::Delegated)
         .map(|(led, record)| of(led, record))
         .collect()
@@ -216,11 +219,13 @@ fn txt_record(report: &Report) -> Option<RecordStatus> {
 fn tls_rpt_record(of: &TlsRptReport, ttl: u32) -> RecordStatus {
     let servers = of.servers.iter();
     RecordStatus {
-        name: of.name.clone(),
+        name: of.own.as_ref().map_or(&of.name, |own| &own.asked).clone(),
         type_: "TXT".to_owned(),
         value: of.wanted.clone(),
         ttl_seconds: i64::from(ttl),
         state: match of.state {
+            // It is answered; what is missing is the way to it.
+            TlsRptState::Manual if of.own.is_some() => RecordState::Pending,
             TlsRptState::Published => RecordState::Published,
             TlsRptState::Foreign(_) => RecordState::Foreign,
             TlsRptState::Manual => RecordState::Manual,

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use dns_update::{DnsRecord, DnsRecordType, DnsUpdater};
 use futures::future::BoxFuture;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use self::error::Redaction;
@@ -91,13 +92,7 @@ impl Service {
     ) -> Result<T, DnsError> {
         let service = self.description.title;
         let timeout = || DnsError::ServiceTimeout { service };
-        let turn = timeout_at(until, self.pace.turn()).await;
-        let _turn = turn
-            .map_err(|_| timeout())?
-            .map_err(|wait| DnsError::ServiceBusy {
-                service,
-                seconds: wait.as_secs().max(1),
-            })?;
+        let _turn = self.waited(timeout_at(until, self.pace.turn()).await)?;
         let mut task = AbortOnDrop(tokio::spawn(call));
         match timeout_at(until, &mut task.0).await {
             Err(_) => {
@@ -115,6 +110,26 @@ impl Service {
                 Err(error)
             }
         }
+    }
+
+    /// The same of a call that changes something: one at a time.
+    async fn call_alone<T: Send + 'static>(
+        &self,
+        zone: &str,
+        until: Instant,
+        call: impl Future<Output = dns_update::Result<T>> + Send + 'static,
+    ) -> Result<T, DnsError> {
+        let _write = self.waited(timeout_at(until, self.pace.write()).await)?;
+        self.call(zone, until, call).await
+    }
+
+    fn waited<T>(&self, turn: Result<Result<T, Duration>, Elapsed>) -> Result<T, DnsError> {
+        let service = self.description.title;
+        turn.map_err(|_| DnsError::ServiceTimeout { service })?
+            .map_err(|wait| DnsError::ServiceBusy {
+                service,
+                seconds: wait.as_secs().max(1),
+            })
     }
 
     async fn list(
@@ -189,7 +204,7 @@ impl Service {
                 .set_rrset(owner.as_str(), wire, ttl, records, origin.as_str())
                 .await
         };
-        self.call(zone, until, call).await
+        self.call_alone(zone, until, call).await
     }
 
     async fn remove(
@@ -206,7 +221,7 @@ impl Service {
                 .remove_from_rrset(owner.as_str(), wire, records, origin.as_str())
                 .await
         };
-        self.call(zone, until, call).await
+        self.call_alone(zone, until, call).await
     }
 
     async fn add(
@@ -224,7 +239,7 @@ impl Service {
                 .add_to_rrset(owner.as_str(), wire, ttl, records, origin.as_str())
                 .await
         };
-        self.call(zone, until, call).await
+        self.call_alone(zone, until, call).await
     }
 
     /// Records as the crate takes them: a TXT as its joined text.

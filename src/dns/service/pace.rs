@@ -1,4 +1,4 @@
-//! The pace of the calls with one credential, whoever makes them.
+//! The pace of the calls with one credential, whoever makes them: so many at once, one write at a time.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use crate::limits;
 #[derive(Debug)]
 pub struct Pace {
     turns: Semaphore,
+    writes: Semaphore,
     rest: Mutex<Rest>,
 }
 
@@ -19,6 +20,7 @@ impl Default for Pace {
     fn default() -> Self {
         Self {
             turns: Semaphore::new(limits::SERVICE_CALLS_AT_ONCE),
+            writes: Semaphore::new(1),
             rest: Mutex::new(Rest::new(Instant::now())),
         }
     }
@@ -33,6 +35,13 @@ impl Pace {
             Some(left) => Err(left),
             None => Ok(turn),
         }
+    }
+
+    /// Waits until nobody else writes. Of two changes of a zone at once services refuse one: Route 53
+    /// says that the first is not complete, PowerDNS that its SQLite database is locked.
+    pub(super) async fn write(&self) -> Result<SemaphorePermit<'_>, Duration> {
+        let write = self.writes.acquire().await;
+        write.map_err(|_| limits::SERVICE_REST)
     }
 
     /// The service has asked for patience: no call for a while, each time for longer.

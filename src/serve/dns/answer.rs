@@ -198,7 +198,7 @@ fn records(found: &Found, signer: Option<&Signer>, query: &Query) -> Vec<Record>
     let is_apex = match &found.node {
         Node::Missing | Node::Empty => return Vec::new(),
         Node::Apex => true,
-        Node::Txt { apex, .. } | Node::Host { apex, .. } => *apex,
+        Node::Txt { apex, .. } | Node::TlsRpt { apex, .. } | Node::Host { apex, .. } => *apex,
     };
     match (asked, signer) {
         (RecordType::DNSKEY, Some(signer)) if is_apex => {
@@ -236,6 +236,10 @@ fn present(node: &Node) -> Vec<RecordType> {
             let txt = announced.as_ref().map(|_| RecordType::TXT);
             (*apex, txt.into_iter().collect())
         }
+        Node::TlsRpt { apex, text } => {
+            let txt = text.as_ref().map(|_| RecordType::TXT);
+            (*apex, txt.into_iter().collect())
+        }
         Node::Host { apex, .. } => {
             let types = [RecordType::A, RecordType::AAAA, RecordType::CNAME];
             let there = |asked: &RecordType| !data(node, *asked).is_empty();
@@ -256,6 +260,14 @@ fn data(node: &Node, asked: RecordType) -> Vec<(u32, RData)> {
         } if asked == RecordType::TXT => {
             let text = TXT::new(vec![StsRecord::render(id)]);
             vec![(*ttl, RData::TXT(text))]
+        }
+        Node::TlsRpt {
+            text: Some((text, ttl)),
+            ..
+        } if asked == RecordType::TXT => {
+            // As many strings as it takes; readers join them (RFC 8460 §3).
+            let strings = text.as_bytes().chunks(255).collect();
+            vec![(*ttl, RData::TXT(TXT::from_bytes(strings)))]
         }
         Node::Host {
             apex,
@@ -343,6 +355,7 @@ mod tests {
                 txt: txt.map(|id| (id.parse().unwrap(), 300)),
                 addresses: addresses.into(),
                 ttl: 60,
+                tls_rpt: txt.map(|_| ("v=TLSRPTv1; rua=mailto:r@example.net;".into(), 90)),
                 serial: 7,
             }))
         };
@@ -390,6 +403,7 @@ mod tests {
         let names = names();
         let txt = format!("NoError | TXT v=STSv1; id={ID};");
         let no_data = "NoError | sts.example.net.";
+        let reports = "NoError | TXT v=TLSRPTv1; rua=mailto:r@example.net;";
         let missing = "NXDomain | sts.example.net.";
         for (case, name, record_type, expected) in [
             (
@@ -446,6 +460,49 @@ mod tests {
                 T::TXT,
                 no_data,
             ),
+            (
+                "the record that asks for reports",
+                "_smtp._tls.example.org.sts.example.net",
+                T::TXT,
+                reports,
+            ),
+            (
+                "another type there",
+                "_smtp._tls.example.org.sts.example.net",
+                T::A,
+                no_data,
+            ),
+            (
+                "between it and the domain",
+                "_tls.example.org.sts.example.net",
+                T::TXT,
+                no_data,
+            ),
+            (
+                "nobody asks for reports",
+                "_smtp._tls.a.b.example.org.sts.example.net",
+                T::TXT,
+                no_data,
+            ),
+            (
+                "beside it",
+                "_imap._tls.example.org.sts.example.net",
+                T::TXT,
+                missing,
+            ),
+            (
+                "delegated, reports",
+                "_smtp._tls.example.org",
+                T::TXT,
+                reports,
+            ),
+            (
+                "delegated, reports, its top",
+                "_smtp._tls.example.org",
+                T::NS,
+                "NoError | NS ns1.example.net. | NS ns2.example.net.",
+            ),
+            ("the label above it", "_tls.example.org", T::TXT, "Refused"),
             (
                 "between two",
                 "b.example.org.sts.example.net",
@@ -598,6 +655,10 @@ mod tests {
             txt: None,
             addresses: addresses.into(),
             ttl: 60,
+            tls_rpt: Some((
+                format!("v=TLSRPTv1; rua=mailto:{};", "r".repeat(300)).into(),
+                90,
+            )),
             serial: 1,
         };
         names.set("example.org", Some(Word::Said(said)));

@@ -13,6 +13,20 @@ use crate::protocol::{HostName, PolicyId};
 
 const TXT_LABEL: &str = "_mta-sts.";
 const HOST_LABEL: &str = "mta-sts.";
+const TLS_RPT_LABEL: &str = "_smtp._tls.";
+/// What stands between the last of these and the domain is a name of its own, without a record.
+const TLS_LABEL: &str = "_tls.";
+
+/// Makes what is at a name of a domain; the switch says whether that is the top of a zone.
+type Make = fn(&Said, bool) -> Node;
+
+/// What is before the domain in each of its names.
+const LABELS: [(&str, Make); 4] = [
+    (TXT_LABEL, txt_node),
+    (HOST_LABEL, host_node),
+    (TLS_RPT_LABEL, tls_rpt_node),
+    (TLS_LABEL, |_, _| Node::Empty),
+];
 
 /// What is answered. Readers wait only while a change is put in place, which takes microseconds.
 #[derive(Debug, Default)]
@@ -41,6 +55,8 @@ pub struct Said {
     pub addresses: Box<[Address]>,
     /// Their TTL.
     pub ttl: u32,
+    /// The text that asks for reports, with its TTL.
+    pub tls_rpt: Option<(Box<str>, u32)>,
     /// Grows with each announcement.
     pub serial: u32,
 }
@@ -57,6 +73,9 @@ impl Said {
             txt: announced.map(|announced| (announced.id.clone(), announced.ttl)),
             addresses: answers.addresses.clone().into_boxed_slice(),
             ttl: answers.ttl,
+            tls_rpt: publication
+                .tls_rpt_in_dns()
+                .map(|answer| (answer.text.as_str().into(), answer.ttl)),
             serial: u32::try_from(serial).unwrap_or(1),
         })
     }
@@ -90,6 +109,13 @@ pub enum Node {
         apex: bool,
         /// The announced id with its TTL.
         announced: Option<(PolicyId, u32)>,
+    },
+    /// The record that asks for reports, if there is to be one.
+    TlsRpt {
+        /// Whether the name is the top of a zone of its own.
+        apex: bool,
+        /// The text with its TTL.
+        text: Option<(Box<str>, u32)>,
     },
     /// The addresses of a policy host, if they are known.
     Host {
@@ -259,10 +285,7 @@ impl Table {
         if rest.is_empty() {
             return found(Node::Apex);
         }
-        for (label, make) in [
-            (TXT_LABEL, txt_node as fn(&Said, bool) -> Node),
-            (HOST_LABEL, host_node),
-        ] {
+        for (label, make) in LABELS {
             let domain = rest.strip_prefix(label);
             match domain.and_then(|domain| self.domains.get(domain)) {
                 Some(Word::Said(said)) if said.zone == zone.zone => {
@@ -284,10 +307,8 @@ impl Table {
     /// zone of its own.
     fn delegated(&self, name: &str) -> Lookup {
         for top in suffixes(name) {
-            for (label, make) in [
-                (TXT_LABEL, txt_node as fn(&Said, bool) -> Node),
-                (HOST_LABEL, host_node),
-            ] {
+            // `_tls` of a domain is in its owner's zone.
+            for (label, make) in LABELS.into_iter().filter(|(label, _)| *label != TLS_LABEL) {
                 let domain = top.strip_prefix(label);
                 match domain.and_then(|domain| self.domains.get(domain)) {
                     Some(Word::Said(said)) => {
@@ -323,6 +344,13 @@ fn txt_node(said: &Said, apex: bool) -> Node {
     Node::Txt {
         apex,
         announced: said.txt.clone(),
+    }
+}
+
+fn tls_rpt_node(said: &Said, apex: bool) -> Node {
+    Node::TlsRpt {
+        apex,
+        text: said.tls_rpt.clone(),
     }
 }
 
@@ -366,6 +394,7 @@ mod tests {
             txt: None,
             addresses: Box::default(),
             ttl: 60,
+            tls_rpt: None,
             serial: 1,
         }))
     }
@@ -443,6 +472,7 @@ mod tests {
                 txt: Some(("20261125000000aaaaaaaabbbbbb".parse().unwrap(), 300)),
                 addresses: vec![Address::A([192, 0, 2, 1].into())].into(),
                 ttl: 60,
+                tls_rpt: None,
                 serial: number,
             });
             names.set(&format!("customer{number}.example.org"), Some(word));

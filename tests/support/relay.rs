@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
-use crate::support::ports::{free_port, loopback};
+use super::ports::{free_port, loopback};
 
 /// What is counted.
 #[derive(Clone, Copy)]
