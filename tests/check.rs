@@ -341,6 +341,17 @@ async fn a_watch_tells_when_something_changes_and_ends_when_it_is_told_to() {
     let document = next().await;
     assert_eq!(document["schema"], "mta-sts.check/1");
     assert_eq!(document["domains"][0]["verdict"], "ok");
+    // Another policy under the same id: only one who has looked before can know.
+    lab.serve(&Case {
+        policy: TESTING.replace("86400", "90000"),
+        ..good.clone()
+    })
+    .await;
+    let document = next().await;
+    assert!(
+        codes(&document["domains"][0]).contains("lifecycle-id-stale"),
+        "{document}"
+    );
     lab.serve(&Case {
         policy: format!("\r\n{TESTING}"),
         ..good.clone()
@@ -354,8 +365,9 @@ async fn a_watch_tells_when_something_changes_and_ends_when_it_is_told_to() {
     end(&mut second, "INT", 1).await;
     // Nobody reads any more, and nothing changes that would have to be written.
     let mut reader = BufReader::new(third.stdout.take().unwrap()).lines();
-    reader.next_line().await.unwrap().unwrap();
-    reader.next_line().await.unwrap().unwrap();
+    for _ in 0..3 {
+        reader.next_line().await.unwrap().unwrap();
+    }
     drop(reader);
     let ended = tokio::time::timeout(SOON, third.wait()).await;
     assert_eq!(ended.expect("it ends").unwrap().code(), Some(1));

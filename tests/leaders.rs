@@ -18,13 +18,14 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use serde_json::json;
 use support::api_proxy::{ApiProxy, is_write};
+use support::bind::clock_off;
 use support::dns_proxy::DnsProxy;
 use support::http;
 use support::interfere::{Action, Interference, When, Write};
 use support::ports::{free_port, loopback};
 use support::process::Process;
 use support::wait::{always, ensure, eventually};
-use support::world::{SOON, SYSTEM, World, ready};
+use support::world::{SOON, SYSTEM, World, message, ready};
 use tokio::sync::Notify;
 
 const DOMAIN: &str = "example.org";
@@ -270,4 +271,46 @@ impl Late {
         let seen = observer.finish_strictly();
         assert_eq!(seen.announced, [self.before.clone(), middle, last]);
     }
+}
+
+#[tokio::test]
+async fn a_leader_with_a_wrong_clock_writes_nothing_and_says_so() {
+    let world = World::start(&[DOMAIN]).await;
+    let (_server, endpoint) = world.serve("serve").await;
+    world.route(&[DOMAIN], endpoint).await;
+    world.provider(world.dns()).await;
+    let right = world.controller(&world.settings("right", &[endpoint]));
+    world.policy(DOMAIN, json!({})).await;
+    world.ready(DOMAIN).await;
+    let before = (world.publication(DOMAIN).await, world.txt(DOMAIN));
+    drop(right);
+
+    for (name, seconds, told) in [
+        ("ahead", 1200, "ahead of the API server's"),
+        ("behind", -1200, "behind the API server's"),
+    ] {
+        let folder = support::keeper::folder(name);
+        let library = clock_off(folder.path(), seconds);
+        let mut settings = world.settings(name, &[endpoint]);
+        settings.flags = vec![format!("LD_PRELOAD={}", library.display())];
+        let off = world.controller(&settings);
+        let max_age = 700_000 + seconds;
+        world
+            .policy(DOMAIN, json!({"maxAgeSeconds": max_age}))
+            .await;
+        let ready = world.condition(DOMAIN, "Ready", "False", Some("ClockSkew"));
+        let status = ready.await;
+        let why = message(&status, "Ready");
+        assert!(why.contains(told), "{why}");
+        always("nothing is written", WHILE, async || {
+            let now = (world.publication(DOMAIN).await, world.txt(DOMAIN));
+            ensure(now == before, format!("{now:?}"))
+        })
+        .await;
+        drop(off);
+    }
+
+    let _right = world.controller(&world.settings("right-again", &[endpoint]));
+    let policy = world.ready(DOMAIN).await.policy.unwrap();
+    assert_eq!(policy.max_age_seconds, 698_800);
 }

@@ -17,7 +17,7 @@ mod support;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Event};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Secret};
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use mta_sts_operator::api::{ClusterDnsProvider, MtaStsPolicy};
@@ -28,7 +28,7 @@ use support::ports::{free_port, loopback};
 use support::process::Process;
 use support::run::mta_sts;
 use support::wait::{always, ensure, eventually};
-use support::world::{MAIL, PROVIDER, SOON, SYSTEM, World, id_in, policy};
+use support::world::{KEY, MAIL, PROVIDER, SOON, SYSTEM, World, id_in, policy};
 
 const DOMAIN: &str = "example.org";
 
@@ -342,6 +342,49 @@ async fn without_its_provider_none_is_served_and_the_record_is_waited_for() {
     )
     .await;
     world.nsupdate(&format!("delete _mta-sts.{DOMAIN} TXT\n"));
+    gone(&world).await;
+}
+
+/// The Secret of the provider is gone: mode none is served, time passes, and what has to be removed by the
+/// provider waits for it, or for somebody's hand.
+#[tokio::test]
+async fn without_the_secret_none_is_served_and_the_rest_waits_for_it() {
+    let Parts {
+        world,
+        controller: _controller,
+        server: _server,
+        ..
+    } = start(0).await;
+    let before = publish(&world, Value::Null).await;
+    let secrets = Api::<Secret>::namespaced(world.client.clone(), SYSTEM);
+    secrets
+        .delete("tsig", &DeleteParams::default())
+        .await
+        .unwrap();
+    world.delete(DOMAIN).await;
+    eventually(
+        "none is served, and what was before has an end",
+        SOON,
+        async || {
+            let body = world.body(DOMAIN).await?;
+            ensure(body.contains("mode: none"), body)?;
+            let publication = world.publication(DOMAIN).await;
+            let ledger = publication["ledger"].as_array().unwrap();
+            let mut open = ledger.iter().filter(|e| e.get("lastServed").is_none());
+            ensure(open.all(|e| e["mode"] == "none"), publication.clone())
+        },
+    )
+    .await;
+    assert_eq!(world.txt_id(DOMAIN).as_deref(), Some(before.as_str()));
+    a_year_passes(&world).await;
+    world.nsupdate(&format!("delete _mta-sts.{DOMAIN} TXT\n"));
+    eventually("the hand is noticed", SOON, async || {
+        let retiring = world.publication(DOMAIN).await["retiring"].clone();
+        ensure(retiring.get("txtGoneAt").is_some(), retiring)
+    })
+    .await;
+    // The address is the provider's to remove: a name without its host could be taken by anybody.
+    world.secret(SYSTEM, "tsig", KEY.secret).await;
     gone(&world).await;
 }
 

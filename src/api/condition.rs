@@ -163,7 +163,7 @@ reasons! {
     ProviderError: "The DNS provider refused or failed; the message has its words.",
     ProviderUnreachable: "The DNS provider does not answer.",
     CredentialsInvalid: "The DNS provider refused the credentials, or the Secret is missing, unlabelled or malformed.",
-    ClockSkew: "The clocks of the operator and of the other side are too far apart.",
+    ClockSkew: "The clocks of the operator and of the other side (the API server, a name server) are too far apart.",
     NotDelegated: "The zone of the domain is not one that the provider's server is authoritative for, or it is not delegated; or a name does not lead to the operator's own name servers.",
     WaitingForExternalDns: "external-dns has not carried out the DNSEndpoint, or not rightly; the message says what may be in its way.",
     ServersDiffer: "Not every authoritative server shows the record yet.",

@@ -27,9 +27,10 @@ pub use dns_service::{
 pub use mta_sts_policy::{
     AddressSpec, Approval, CacheStatus, DeletionPolicy, DnsSpec, DnsStatus, Enforcement,
     FindingStatus, GatewayHostingSpec, GatewayParentRef, HostingSpec, IngressSpec, IngressTlsSpec,
-    IssuerKind, IssuerRef, MtaStsPolicy, MtaStsPolicySpec, MtaStsPolicyStatus, ProviderKind,
-    ProviderRef, PublishedPolicyStatus, RecordState, RecordStatus, RolloutSpec, RolloutStatus,
-    RolloutStrategy, ServerAnswerStatus, StageSpec, TlsReportingSpec,
+    IssuerKind, IssuerRef, MtaStsPolicy, MtaStsPolicySpec, MtaStsPolicyStatus, OnFailure,
+    ProviderKind, ProviderRef, PublishedPolicyStatus, RecordState, RecordStatus, RolledBackStatus,
+    RolloutSpec, RolloutStatus, RolloutStrategy, ServerAnswerStatus, StageSpec, StageStatus,
+    TlsReportingSpec,
 };
 
 /// API group of all kinds.

@@ -146,6 +146,10 @@ pub struct MtaStsPolicySpec {
 #[x_kube(
     validation = Rule::new("!has(self.stages) || self.stages.size() == 0 || self.strategy == 'Progressive'")
         .message("stages are for strategy Progressive"),
+    validation = Rule::new("!has(self.onFailure) || self.onFailure != 'Rollback' || self.strategy == 'Progressive'")
+        .message("onFailure: Rollback is for strategy Progressive: without stages there is none to go back to"),
+    validation = Rule::new("!has(self.onFailure) || self.onFailure != 'Rollback' || !has(self.stages) || self.stages.size() == 0 || self.stages[0].mode == 'testing'")
+        .message("onFailure: Rollback goes back to a stage in mode testing: write one, or leave onFailure out"),
     validation = Rule::new("!has(self.stages) || self.stages.size() == 0 || (self.stages[self.stages.size() - 1].mode == 'enforce' && (self.stages[0].mode == 'testing' || self.stages.all(s, s.mode == 'enforce')))")
         .message("write the stages in the order in which they are climbed: those in mode testing first, then one or more in mode enforce"),
 )]
@@ -170,6 +174,14 @@ pub struct RolloutSpec {
     #[serde(default)]
     #[schemars(schema_with = "schema::approval")]
     pub approval: Approval,
+
+    /// What becomes of a stage in mode enforce when a live MX host matches no pattern any more, or its
+    /// TLS fails. Freeze (the default): it stays enforced, since a forged answer must not switch the
+    /// protection off. Rollback: after 15 minutes in which all authoritative servers and all
+    /// resolvers named the host at each look, the last stage in mode testing is published again.
+    #[serde(default)]
+    #[schemars(schema_with = "schema::on_failure")]
+    pub on_failure: OnFailure,
 }
 
 /// How the policy gets to mode enforce.
@@ -208,6 +220,26 @@ impl Approval {
         match self {
             Self::Automatic => "Automatic",
             Self::Manual => "Manual",
+        }
+    }
+}
+
+/// What becomes of an enforced stage while senders refuse mail.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum OnFailure {
+    /// It stays enforced.
+    #[default]
+    Freeze,
+    /// The last stage in mode testing comes back.
+    Rollback,
+}
+
+impl OnFailure {
+    /// The word in the object.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Freeze => "Freeze",
+            Self::Rollback => "Rollback",
         }
     }
 }
@@ -617,6 +649,45 @@ pub struct RolloutStatus {
     /// What keeps the next one away.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blocked_by: Vec<String>,
+    /// All stages, lowest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ladder: Vec<StageStatus>,
+    /// When this stage is taken back to one in mode testing, unless what senders refuse is mended
+    /// (rollout.onFailure: Rollback).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub rolls_back_at: Option<Timestamp>,
+    /// The rollback that led here; absent once the next stage was entered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back: Option<RolledBackStatus>,
+}
+
+/// A stage of the ladder.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StageStatus {
+    /// Its name.
+    pub name: String,
+    /// testing or enforce.
+    #[schemars(with = "String")]
+    pub mode: Mode,
+    /// How many seconds senders may keep its policy.
+    pub max_age_seconds: i64,
+    /// When it can begin at the earliest, if nothing comes in between; absent for the present stage and
+    /// those below, and where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub not_before: Option<Timestamp>,
+}
+
+/// A rollback of an enforced stage.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolledBackStatus {
+    /// The stage that was left.
+    pub from: String,
+    /// What senders refused.
+    pub message: String,
 }
 
 /// One finding, as `mta-sts check` and `mta-sts lint` tell it.

@@ -68,6 +68,11 @@ pub(super) fn approval(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "enum": ["Automatic", "Manual"]})
 }
 
+/// `spec.rollout.onFailure`
+pub(super) fn on_failure(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": ["Freeze", "Rollback"]})
+}
+
 /// `spec.rollout.stages`
 pub(super) fn stages(generator: &mut SchemaGenerator) -> Schema {
     json_schema!({

@@ -37,7 +37,10 @@ const FIELDS: Fields = &[
             "deletionPolicy",
         ],
     ),
-    ("spec.rollout", &["strategy", "stages", "approval"]),
+    (
+        "spec.rollout",
+        &["strategy", "stages", "approval", "onFailure"],
+    ),
     (
         "spec.rollout.stages[]",
         &["name", "mode", "maxAgeSeconds", "minDurationSeconds"],
@@ -315,6 +318,7 @@ impl Reader {
         Some(SpecRollout {
             strategy: self.text(rollout, path, "strategy"),
             approval: self.text(rollout, path, "approval"),
+            on_failure: self.text(rollout, path, "onFailure"),
             stages: read,
         })
     }

@@ -16,6 +16,7 @@ use super::metrics::Metrics;
 use super::records::Records;
 use super::service::Services;
 use super::tenancy::Grants;
+use crate::clock;
 use crate::config::ControllerArgs;
 use crate::limits;
 use crate::probe::dns::DnsProbe;
@@ -45,13 +46,28 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// How long an outside write may take: shorter than the lease holds. Asked just before each.
+    /// How long an outside write may take: shorter than the lease holds. Asked just before each. Nothing
+    /// is written by a wrong clock: records carry times that cannot be mended later.
     pub(super) fn permit(&self) -> Result<Duration, Error> {
+        self.trust_clock()?;
+        self.permit_at_any_time()
+    }
+
+    /// The same for what has to go on whatever the time is: a namespace never hangs in its deletion.
+    pub(super) fn permit_at_any_time(&self) -> Result<Duration, Error> {
         let left = self.leadership.deadline().ok_or(Error::NotLeader)?;
         if left < limits::LEAST_WRITE_TIME {
             return Err(Error::NotLeader);
         }
         Ok(left.min(limits::PROVIDER_CALL_TIME))
+    }
+
+    /// Whether the clock agrees with the API server's, as far as that is known.
+    pub(super) fn trust_clock(&self) -> Result<(), Error> {
+        match self.leadership.clock_ahead(clock::now()) {
+            Some(ahead) if ahead.abs() > limits::CLOCK_SKEW => Err(Error::ClockSkew(ahead)),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -68,6 +84,8 @@ pub(super) struct Memory {
 pub(super) struct DomainMemory {
     /// Since when an address does not answer.
     pub(super) unreachable: HashMap<String, Timestamp>,
+    /// Ids of ours that a policy server serves and the record does not know: it is an old record.
+    pub(super) newer_served: Vec<PolicyId>,
     /// Since when body and public URL have been fresh, for which id.
     pub(super) fresh: Option<(PolicyId, Timestamp)>,
     /// When a changed TXT record was repaired.

@@ -1,5 +1,7 @@
 //! Why a reconcile ends early, and when it is tried again.
 
+use jiff::SignedDuration;
+
 use crate::dns::{DnsError, DnsErrorClass};
 use crate::lifecycle::RecordError;
 
@@ -15,6 +17,13 @@ pub(super) enum Error {
     /// This replica is not, or not long enough, the leader.
     #[error("this replica does not hold the lease long enough to write")]
     NotLeader,
+    /// The clock of this node is too far from the API server's.
+    #[error(
+        "the clock of this node is {} minutes {} the API server's, and nothing is written whose time may be wrong: set the clocks right (NTP)",
+        .0.as_mins().abs(),
+        if .0.is_negative() { "behind" } else { "ahead of" }
+    )]
+    ClockSkew(SignedDuration),
     /// A record cannot be written.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -36,6 +45,7 @@ impl Error {
             Self::Api(_) => "api",
             Self::Conflict(_) => "conflict",
             Self::NotLeader => "not-leader",
+            Self::ClockSkew(_) => "clock-skew",
             Self::Record(_) => "record",
         }
     }

@@ -163,7 +163,7 @@ async fn mark_retiring(
         over_at: None,
         txt_gone_at: None,
     });
-    context.permit()?;
+    context.permit_at_any_time()?;
     context.records.write(stored.as_ref(), &record).await?;
     let note = note(context, &record.publication, now);
     if let Ok(policy) = &object.0 {

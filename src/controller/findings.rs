@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::history::history;
 use super::observe::MxSeen;
 use super::own_dns::Led;
 use super::report::{Hold, Report};
@@ -11,10 +12,9 @@ use crate::diagnosis::live::{nearest, tls_findings};
 use crate::diagnosis::{Code, Finding, Severity};
 use crate::lifecycle::Record;
 use crate::lifecycle::observation::{
-    AddressState, CertificateProblem, EndpointAnswer, Observation, Public, PublicAnswer,
-    PublicOutcome,
+    AddressState, CertificateProblem, Observation, Public, PublicAnswer, PublicOutcome,
 };
-use crate::lifecycle::publish::{Served, Shown};
+use crate::lifecycle::publish::Shown;
 use crate::protocol::{Domain, HostName, Mode};
 
 /// All findings about a domain, worst first.
@@ -23,8 +23,8 @@ pub(super) fn findings(report: &Report, now: Timestamp) -> Vec<Finding> {
     if let (Some(domain), Some(record)) = (&report.domain, &report.record) {
         if let Some(seen) = &report.seen {
             host(domain, seen, now, &mut findings);
-            early(report, record, &mut findings);
         }
+        findings.extend(history(report, record, now));
         if let Some(mx) = &report.mx {
             coverage(domain, record, mx, &mut findings);
         }
@@ -187,37 +187,6 @@ fn expiring(subject: &str, answer: &PublicAnswer, now: Timestamp) -> Option<Find
         .with_evidence(&format!("valid until {not_after}, {days} days left"))
         .with_remedy("look at what renews it (cert-manager: the Certificate's conditions)")
     })
-}
-
-/// The id is out while an older body is still served somewhere.
-fn early(report: &Report, record: &Record, findings: &mut Vec<Finding>) {
-    let current = &record.publication.current;
-    let announced = record.publication.announced.as_ref();
-    if announced.is_none_or(|announced| announced.id != current.id) {
-        return;
-    }
-    let Some(progress) = &report.progress else {
-        return;
-    };
-    let stale = report.seen.iter().flat_map(|seen| {
-        seen.endpoints.iter().flatten().filter(|endpoint| {
-            matches!(&endpoint.answer, EndpointAnswer::Body { sha256, .. } if *sha256 != current.sha256)
-        })
-    });
-    if progress.shown == Shown::Yes && progress.served != Served::Yes {
-        for endpoint in stale {
-            findings.push(
-                Finding::new(
-                    Code::LifecycleIdEarly,
-                    &endpoint.address,
-                    "the id is announced and this policy server serves an older body",
-                )
-                .with_remedy(
-                    "look at the log of this policy server; restart it if its watch is stuck",
-                ),
-            );
-        }
-    }
 }
 
 /// Which live MX match no pattern of the policy.

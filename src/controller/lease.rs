@@ -13,7 +13,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use jiff::{Timestamp, ToSpan};
+use jiff::{SignedDuration, Timestamp, ToSpan};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::PostParams;
@@ -129,6 +129,14 @@ pub struct LeaderElector {
     /// The lease as it was last read or written, and since when it has been so.
     seen: Option<(Lease, Duration)>,
     until: watch::Sender<Option<Instant>>,
+    server_time: watch::Sender<Option<ServerTime>>,
+}
+
+/// What time it was at the API server when an answer of it arrived.
+#[derive(Clone, Copy, Debug)]
+struct ServerTime {
+    arrived: Instant,
+    at: Timestamp,
 }
 
 impl LeaderElector {
@@ -144,6 +152,7 @@ impl LeaderElector {
             start: Instant::now(),
             seen: None,
             until: watch::Sender::new(None),
+            server_time: watch::Sender::new(None),
         }
     }
 
@@ -163,6 +172,7 @@ impl LeaderElector {
     pub fn leadership(&self) -> Leadership {
         Leadership {
             until: self.until.subscribe(),
+            server_time: self.server_time.subscribe(),
         }
     }
 
@@ -282,6 +292,11 @@ impl LeaderElector {
             }?,
             None => self.request(self.api.create(&params, &lease)).await?,
         };
+        if let Some(at) = written_at(&written) {
+            let arrived = Instant::now();
+            self.server_time
+                .send_replace(Some(ServerTime { arrived, at }));
+        }
         self.seen = Some((written, self.start.elapsed()));
         self.until.send_replace(Some(begun + self.timing.renew));
         Ok(())
@@ -367,6 +382,7 @@ impl LeaderElector {
 #[derive(Clone, Debug)]
 pub struct Leadership {
     until: watch::Receiver<Option<Instant>>,
+    server_time: watch::Receiver<Option<ServerTime>>,
 }
 
 impl Leadership {
@@ -377,6 +393,15 @@ impl Leadership {
         until?
             .checked_duration_since(Instant::now())
             .filter(|left| !left.is_zero())
+    }
+
+    /// How far `now` is ahead of the API server's clock, as of the last renewal and the time that has
+    /// passed since, so that a jump is known at once; `None` before the first one, or where its answers
+    /// carry no time. Good to about a second.
+    pub fn clock_ahead(&self, now: Timestamp) -> Option<SignedDuration> {
+        let known = (*self.server_time.borrow())?;
+        let passed = SignedDuration::try_from(known.arrived.elapsed()).ok()?;
+        Some(now.duration_since(known.at.checked_add(passed).ok()?))
     }
 
     /// Resolves when the right is there; never, if the elector has ended.
@@ -407,6 +432,14 @@ impl Leadership {
 
 fn is_status(error: &kube::Error, code: u16) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == code)
+}
+
+/// When the API server carried out the last write of a lease, to the second.
+fn written_at(lease: &Lease) -> Option<Timestamp> {
+    let fields = lease.metadata.managed_fields.iter().flatten();
+    fields
+        .filter_map(|entry| Some(entry.time.as_ref()?.0))
+        .max()
 }
 
 /// A time of renewal that differs from the last one even where the clock stands or jumps: others

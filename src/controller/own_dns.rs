@@ -303,8 +303,8 @@ pub(super) async fn check(
     context.caches.complete().await;
     has_zone(context, provider, &own)?;
     match publish(context).await {
-        // Another replica leads now, or somebody wrote in between: it is looked at again.
-        Ok(()) | Err(Error::NotLeader | Error::Conflict(_)) => {}
+        // Another replica leads now, somebody wrote in between, or the clock is off: it is looked at again.
+        Ok(()) | Err(Error::NotLeader | Error::Conflict(_) | Error::ClockSkew(_)) => {}
         Err(Error::Api(error)) => return Err(ProviderError::Zones(error)),
         Err(Error::Record(_)) => return Err(ProviderError::NoService),
     }

@@ -37,7 +37,7 @@ use crate::lifecycle::observation::AddressState;
 use crate::lifecycle::publish;
 use crate::lifecycle::txt::TxtSet;
 use crate::limits;
-use crate::protocol::{Domain, Mode};
+use crate::protocol::{Domain, Mode, StsRecord};
 
 /// How a pass ends.
 pub(super) enum Next {
@@ -124,7 +124,15 @@ async fn publish_policy(context: &Context, policy: &MtaStsPolicy) -> Result<Acti
     }
     let mut known = policy.status.clone();
     for _ in 0..limits::RECONCILE_PASSES {
-        match pass(context, policy, &accepted).await? {
+        let passed = match pass(context, policy, &accepted).await {
+            Err(error @ Error::ClockSkew(_)) => {
+                let said = error.to_string();
+                status::say_not_ready(context, policy, Reason::ClockSkew, &said).await?;
+                return Err(error);
+            }
+            passed => passed?,
+        };
+        match passed {
             (None, Next::Again) => {}
             (report, next) => {
                 let report = report.unwrap_or_default();
@@ -256,6 +264,14 @@ async fn pass(
         address,
     )
     .await;
+    let newer = observe::newer_served(context, &record, &seen);
+    let is_old = !newer.is_empty();
+    context
+        .memory
+        .of(domain, |memory| memory.newer_served = newer);
+    if is_old && !accepted.desired.suspend {
+        return Ok((None, Next::Again));
+    }
     let now = clock::now();
     let progress = publish::progress(&record, &seen, now);
     note_fresh(context, &record, &progress, now);
@@ -381,6 +397,14 @@ async fn decided(
         true => dns.txt(context),
         false => TxtSet::default(),
     };
+    let newer = context
+        .memory
+        .of(&desired.domain, |memory| memory.newer_served.clone());
+    let newer: Vec<_> = newer
+        .iter()
+        .map(|id| StsRecord::render(id).into_bytes())
+        .collect();
+    let txt = txt.union(&TxtSet::classify(&newer, &context.installation));
     let adopted = match adoption {
         Adoption::Found(live) => Some(live),
         _ => None,

@@ -36,6 +36,8 @@ pub(super) struct Report {
     pub(super) rollout: Option<RolloutReport>,
     /// How far the record about TLS reports is, where one is asked for.
     pub(super) tls_rpt: Option<TlsRptReport>,
+    /// Whether the domain has a record about TLS reports that is not this operator's, where it was looked for.
+    pub(super) tls_reports_asked: Option<bool>,
     pub(super) wanted_addresses: Vec<Address>,
     pub(super) ttl: u32,
     /// Why the way in is not there yet, or not open.

@@ -13,12 +13,14 @@ use super::events;
 use super::findings::findings;
 use super::records::Stored;
 use super::report::Report;
+use super::rollback;
 use crate::api::MtaStsPolicy;
 use crate::clock;
 use crate::diagnosis::{Finding, Severity};
 use crate::lifecycle::Record;
 use crate::lifecycle::guard::{Held, LiveMx, before, guard};
-use crate::lifecycle::rollout::{Blocker, Gates, OnStage, Rollout, Stage};
+use crate::lifecycle::rollout::{Blocker, Due, Gates, OnFailure, OnStage, ROLLBACK_AFTER, Stage};
+use crate::limits;
 use crate::protocol::Policy;
 
 /// Annotation: the stage that somebody has approved.
@@ -28,10 +30,21 @@ const APPROVE: &str = "mta-sts.dev/approve";
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct RolloutReport {
     pub(super) on: OnStage,
-    /// The names of all stages, lowest first.
-    pub(super) ladder: Vec<String>,
+    /// All stages, lowest first.
+    pub(super) ladder: Vec<Stage>,
     pub(super) next: Option<String>,
     pub(super) blocked_by: Vec<Blocker>,
+    /// What senders refuse by the policy of this stage, where it may be taken back for that.
+    pub(super) refused: Option<String>,
+    /// The stage that it is taken back to, and when.
+    pub(super) rolls_back: Option<(String, Timestamp)>,
+}
+
+impl RolloutReport {
+    /// Whether there is a next stage, or one that the domain goes back to.
+    pub(super) fn goes_on(&self) -> bool {
+        self.next.is_some() || self.rolls_back.is_some()
+    }
 }
 
 /// What a step of the ladder needs to know.
@@ -54,36 +67,45 @@ impl Climb<'_> {
         let Some(on) = record.publication.rollout.clone() else {
             return Ok(false);
         };
-        let error = first_error(&findings(report, now));
         let suspended = self.accepted.desired.suspend;
-        if let Some(clocked) = on.clocked(error.is_some(), now).filter(|_| !suspended) {
-            return self.write(record, clocked).await;
-        }
-        let approved = self.policy.annotations().get(APPROVE);
         let next = rollout.stages.iter().find(|stage| stage.name == on.name);
         let next = next.and_then(|stage| rollout.next(stage));
         let gates = Gates {
-            error,
+            error: first_error(&findings(report, now)),
             held: next.and_then(|next| self.held(record, next, now)),
-            approved: approved.map(String::as_str),
+            approved: self.policy.annotations().get(APPROVE).map(String::as_str),
+            refused: match rollout.on_failure {
+                OnFailure::Rollback => rollback::proved(self.context, record, self.live).await,
+                OnFailure::Freeze => None,
+            },
         };
-        let Some(outlook) = rollout.outlook(&record.publication, &gates, now) else {
+        let outlook = match rollout.due(&record.publication, &gates, now) {
+            Some(Due::Wait(outlook)) => Some(outlook),
+            Some(Due::Note(noted)) if !suspended => return self.write(record, noted).await,
+            Some(Due::Promote(entered, next)) if !suspended && report.held.is_none() => {
+                let written = self.write(record, entered).await?;
+                self.tell_promoted(&on, next).await;
+                return Ok(written);
+            }
+            Some(Due::RollBack(entered, stage)) if !suspended => {
+                let written = self.write(record, entered).await?;
+                let why = gates.refused.as_deref().unwrap_or_default();
+                self.tell_rolled_back(&on, stage, why).await;
+                return Ok(written);
+            }
+            _ => rollout.outlook(&record.publication, &gates, now),
+        };
+        let Some(outlook) = outlook else {
             return Ok(false);
         };
-        if let (Some(next), true, false) = (
-            outlook.next,
-            outlook.blocked_by.is_empty(),
-            suspended || report.held.is_some(),
-        ) {
-            let written = self.write(record, OnStage::enter(next, now)).await?;
-            self.tell(&on, next).await;
-            return Ok(written);
-        }
-        let (next, blocked_by) = (outlook.next.map(|s| s.name.clone()), outlook.blocked_by);
         report.rollout = Some(RolloutReport {
-            ladder: names(rollout),
-            next,
-            blocked_by,
+            ladder: rollout.stages.clone(),
+            next: outlook.next.map(|stage| stage.name.clone()),
+            rolls_back: outlook
+                .rolls_back
+                .map(|(stage, at)| (stage.name.clone(), at)),
+            blocked_by: outlook.blocked_by,
+            refused: gates.refused,
             on,
         });
         Ok(false)
@@ -111,7 +133,7 @@ impl Climb<'_> {
         Ok(true)
     }
 
-    async fn tell(&self, from: &OnStage, to: &Stage) {
+    async fn tell_promoted(&self, from: &OnStage, to: &Stage) {
         let domain = &self.accepted.desired.domain;
         tracing::info!(%domain, from = from.name, to = to.name, "a stage is over");
         let note = format!(
@@ -121,11 +143,27 @@ impl Climb<'_> {
         let (context, policy) = (self.context, self.policy);
         events::tell(context, policy, EventType::Normal, "StagePromoted", &note).await;
     }
-}
 
-fn names(rollout: &Rollout) -> Vec<String> {
-    let stages = rollout.stages.iter();
-    stages.map(|stage| stage.name.clone()).collect()
+    async fn tell_rolled_back(&self, from: &OnStage, to: &Stage, why: &str) {
+        let domain = &self.accepted.desired.domain;
+        tracing::warn!(%domain, from = from.name, to = to.name, why, "an enforced stage is taken back");
+        let note = format!(
+            "stage {} is taken back to {} (mode {}): senders refused mail for {} minutes: {why}",
+            from.name,
+            to.name,
+            to.mode,
+            ROLLBACK_AFTER.as_mins()
+        );
+        let (context, policy) = (self.context, self.policy);
+        events::tell(
+            context,
+            policy,
+            EventType::Warning,
+            "StageRolledBack",
+            &note,
+        )
+        .await;
+    }
 }
 
 /// The first finding that is, or would be in mode enforce, an error.
@@ -148,7 +186,21 @@ pub(super) fn sooner(report: &Report, after: Duration) -> Duration {
         Blocker::Duration(end) => Some(*end),
         _ => None,
     });
-    match ends.max() {
+    let taken_back = report
+        .rollout
+        .iter()
+        .filter_map(|it| it.rolls_back.as_ref());
+    let after = match taken_back.clone().next() {
+        // Each look has to see it, or time begins anew.
+        Some(_) => after.min(limits::MX_LOOK_AGAIN),
+        None => after,
+    };
+    match ends
+        .max()
+        .into_iter()
+        .chain(taken_back.map(|(_, at)| *at))
+        .min()
+    {
         Some(end) => {
             let left = Duration::try_from(end.duration_since(clock::now()));
             after.min(left.unwrap_or_default() + Duration::from_millis(100))

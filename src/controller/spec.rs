@@ -20,7 +20,7 @@ use crate::diagnosis::{
 use crate::lifecycle::desired::{AddressWish, Desired};
 use crate::lifecycle::guard::Enforcement;
 use crate::lifecycle::observation::printable;
-use crate::lifecycle::rollout::{Rollout, Stage};
+use crate::lifecycle::rollout::{OnFailure, Rollout, Stage};
 use crate::protocol::{Domain, HostName, MaxAge, Mode, MxPattern, Rua, TlsRptRecord};
 
 /// Annotation: what a lost record is taken to have said at worst, in seconds.
@@ -200,6 +200,7 @@ fn lint(spec: &MtaStsPolicySpec) -> Vec<Finding> {
         rollout: spec.rollout.as_ref().map(|rollout| SpecRollout {
             strategy: Some(rollout.strategy.as_str()),
             approval: Some(rollout.approval.as_str()),
+            on_failure: Some(rollout.on_failure.as_str()),
             stages: rollout.stages.iter().map(stage_fields).collect(),
         }),
         rua: spec.tls_reporting.as_ref().map(|it| it.rua.as_slice()),
@@ -328,6 +329,10 @@ fn ladder(spec: &RolloutSpec) -> Option<Rollout> {
             false => stages,
         },
         manual: spec.approval == api::Approval::Manual,
+        on_failure: match spec.on_failure {
+            api::OnFailure::Freeze => OnFailure::Freeze,
+            api::OnFailure::Rollback => OnFailure::Rollback,
+        },
     })
 }
 

@@ -17,7 +17,7 @@ use crate::lifecycle::tls_rpt::{TlsRptSet, TlsRptStep, step};
 use crate::lifecycle::{Record, TlsRptAnswer};
 use crate::limits;
 use crate::probe::dns::{LookupError, RecordData, RecordType, ServerAnswer};
-use crate::protocol::Domain;
+use crate::protocol::{Domain, Mode};
 
 /// What was found out about the record.
 #[derive(Clone, Debug)]
@@ -80,13 +80,18 @@ pub(super) async fn settle(
     let desired = &accepted.desired;
     let notes = &record.publication.dns.tls_rpt;
     let wanted = desired.tls_rpt.as_ref().map(|record| record.render());
+    let name = desired.domain.tlsrpt_record_name();
+    // Who enforces should hear of failures, whoever has set the record.
+    if wanted.is_none() && notes.is_empty() && record.publication.current.mode == Mode::Enforce {
+        let asked = context.dns.ask_all(&name, RecordType::Txt).await;
+        report.tls_reports_asked = Servers::of(asked, &name).shown_anywhere();
+    }
     if let Some(own) = &dns.own {
         return settle_own(context, accepted, (stored, record), own, report).await;
     }
     if wanted.is_none() && notes.is_empty() {
         return Ok(false);
     }
-    let name = desired.domain.tlsrpt_record_name();
     let servers = Servers::of(context.dns.ask_all(&name, RecordType::Txt).await, &name);
     let held = match held(report, dns, &servers) {
         Some(held) => Some(held),
@@ -161,6 +166,13 @@ async fn settle_own(
 }
 
 impl Servers {
+    /// Whether any server shows a record; `None` where none could be asked.
+    fn shown_anywhere(&self) -> Option<bool> {
+        let mut answers = self.answers.iter().filter_map(|(_, set)| set.as_ref().ok());
+        let first = answers.next()?;
+        Some(answers.chain([first]).any(|set| !set.records.is_empty()))
+    }
+
     fn of(asked: Result<Vec<ServerAnswer>, LookupError>, name: &str) -> Self {
         let asked = match asked {
             Ok(asked) => asked,

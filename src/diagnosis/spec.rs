@@ -36,6 +36,8 @@ pub struct SpecRollout<'a> {
     pub strategy: Option<&'a str>,
     /// `approval`.
     pub approval: Option<&'a str>,
+    /// `onFailure`.
+    pub on_failure: Option<&'a str>,
     /// `stages`.
     pub stages: Vec<SpecStage<'a>>,
 }

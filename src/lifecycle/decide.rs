@@ -4,7 +4,9 @@ use jiff::Timestamp;
 
 use super::desired::{Desired, desired_policy};
 use super::guard::{Before, Guarded, LiveMx, before, guard};
-use super::record::{Decision, DnsState, LedgerEntry, Owner, ProviderKey, Publication, Record};
+use super::record::{
+    Decision, DnsState, LedgerEntry, Owner, ProviderKey, Publication, Record, TRIED_OUT,
+};
 use super::rollout::{OnStage, Stage};
 use super::{ledger, txt::TxtSet};
 use crate::protocol::{InstallationId, MaxAge, Mode, Policy, PolicyId, Sha256Digest};
@@ -231,6 +233,7 @@ fn new_record(input: &Input<'_>, policy: &Policy, cause: Cause) -> Record {
             ledger: entries,
             dns: dns_state(input, before),
             adopted_mode: adopted_mode(input, before),
+            tried_out: tried_out(input, before),
             rollout: on_stage(input),
             external: input.desired.external,
             retiring: None,
@@ -282,6 +285,25 @@ fn adopted_mode(input: &Input<'_>, before: Option<&Publication>) -> Option<Mode>
         .adopted
         .map(|a| a.policy.mode)
         .or_else(|| before.and_then(|p| p.adopted_mode))
+}
+
+fn tried_out(input: &Input<'_>, before: Option<&Publication>) -> Option<bool> {
+    let Some(before) = before else {
+        let is_first = input.adopted.is_none() && lost_ids(input).next().is_none();
+        let tested = input
+            .adopted
+            .is_some_and(|it| it.policy.mode == Mode::Testing);
+        return (is_first || tested).then_some(tested);
+    };
+    let current = &before.current;
+    let since = before.announced.as_ref().filter(|it| it.id == current.id);
+    let since = since.and_then(|announced| announced.confirmed_at);
+    let lasted = since.map(|since| input.now.duration_since(since));
+    match (current.mode, lasted) {
+        (Mode::Testing, Some(_)) => Some(true),
+        (Mode::Enforce, Some(lasted)) if lasted >= TRIED_OUT => Some(true),
+        _ => before.tried_out,
+    }
 }
 
 fn dns_state(input: &Input<'_>, before: Option<&Publication>) -> DnsState {
@@ -408,6 +430,38 @@ mod tests {
         let (record, _) = new(world.decide(None, None));
         world.now = "2026-11-25T12:30:00Z".parse().unwrap();
         assert_eq!(world.decide(Some(&record), None), Decided::Keep);
+    }
+
+    #[test]
+    fn a_policy_is_tried_out_in_mode_testing_or_by_two_weeks_of_enforce() {
+        let out = |record: &Record, at: Timestamp| {
+            let mut announced = super::super::publish::announce(record, 300, 300, at);
+            if let Some(announced) = &mut announced.publication.announced {
+                announced.confirmed_at = Some(at);
+            }
+            announced
+        };
+        for (case, mode, is_out, days, expected) in [
+            ("nothing was out", Mode::Testing, false, 20, Some(false)),
+            ("testing was out", Mode::Testing, true, 0, Some(true)),
+            ("enforce for a week", Mode::Enforce, true, 7, Some(false)),
+            ("enforce for two", Mode::Enforce, true, 14, Some(true)),
+        ] {
+            let mut world = World::new();
+            world.desired.mode = Some(mode);
+            let (first, _) = new(world.decide(None, None));
+            assert_eq!(first.publication.tried_out, Some(false), "{case}");
+            let first = if is_out {
+                out(&first, world.now)
+            } else {
+                first
+            };
+            world.now += jiff::SignedDuration::from_hours(24 * days);
+            world.desired.mode = Some(Mode::Enforce);
+            world.desired.max_age = Some(MaxAge::from_seconds(700_000).unwrap());
+            let (second, _) = new(world.decide(Some(&first), None));
+            assert_eq!(second.publication.tried_out, expected, "{case}");
+        }
     }
 
     #[test]

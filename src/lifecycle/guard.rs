@@ -127,6 +127,11 @@ fn unfit(wanted: &Policy, live: &LiveMx) -> Option<Held> {
     })
 }
 
+/// What senders refuse while `policy` is enforced; `None` as well where the MX hosts are not known.
+pub fn refused(policy: &Policy, live: &LiveMx) -> Option<Held> {
+    unfit(policy, live).filter(|held| !matches!(held, Held::MxUnknown(_)))
+}
+
 /// What an enforced policy would lose by a change.
 fn lost(before: &Policy, wanted: &Policy, live: &LiveMx) -> Option<Held> {
     match live {

@@ -20,5 +20,5 @@ pub mod txt;
 
 pub use record::{
     Address, Announced, Answers, Decision, DeletionPolicy, DnsState, LedgerEntry, Owner,
-    ProviderKey, Publication, Record, RecordError, Retiring, TlsRptAnswer,
+    ProviderKey, Publication, Record, RecordError, Retiring, TRIED_OUT, TlsRptAnswer,
 };

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::rollout::OnStage;
@@ -60,6 +60,10 @@ pub struct Publication {
     /// Where the domain is on its ladder; absent without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<OnStage>,
+    /// Whether a policy was tried out before one enforces: in mode testing, or enforced for
+    /// [`TRIED_OUT`]; absent where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tried_out: Option<bool>,
     /// Whether somebody else serves the policy.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub external: bool,
@@ -70,6 +74,9 @@ pub struct Publication {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retired: bool,
 }
+
+/// How long a policy has to be enforced to count as tried out.
+pub const TRIED_OUT: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// The object that a record belongs to.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::ledger;
 use super::record::{Decision, DeletionPolicy, LedgerEntry, Publication, Record};
+use super::txt::TxtSet;
 use crate::protocol::{InstallationId, MaxAge, Mode, Policy};
 
 /// What is due for a domain whose object was deleted.
@@ -58,6 +59,40 @@ fn nobody_was_told(publication: &Publication) -> bool {
     publication.announced.is_none() && !stands_in
 }
 
+/// The record with the worst assumed of what senders hold, where there are ids of ours (in the TXT record, or
+/// at a policy server) that it does not know: it is an old one, restored from a backup, and its ledger
+/// lacks what was served since. A `none` that was decided gets an id above them. `None` where it knows
+/// them all, or where nobody wants to wait.
+pub fn worst_assumed(
+    record: &Record,
+    shown: &TxtSet,
+    installation: &InstallationId,
+    now: Timestamp,
+) -> Option<Record> {
+    let mut assumed = record.clone();
+    let publication = &mut assumed.publication;
+    let retiring = publication.retiring.as_mut()?;
+    if retiring.policy == DeletionPolicy::Immediate {
+        return None;
+    }
+    let unknown = shown.ours().filter(|id| !record.publication.knows(id));
+    let unknown: Vec<LedgerEntry> = unknown
+        .map(|id| LedgerEntry::worst_case(id.clone(), MaxAge::MAX, now))
+        .collect();
+    if unknown.is_empty() {
+        return None;
+    }
+    retiring.withdrawn = false;
+    retiring.clock_asked_at = None;
+    retiring.over_at = None;
+    retiring.txt_gone_at = None;
+    publication.ledger.extend(unknown);
+    Some(match publication.current.mode {
+        Mode::None => decide_none(&assumed, installation, now),
+        Mode::Testing | Mode::Enforce => assumed,
+    })
+}
+
 /// When the last sender gives up the last policy that is not `none`: the latest end in the ledger.
 /// `None` if nobody holds one.
 pub fn held_until(publication: &Publication, now: Timestamp) -> Option<Timestamp> {
@@ -109,8 +144,8 @@ pub fn decide_none(record: &Record, installation: &InstallationId, now: Timestam
         mx: before.current.mx.clone(),
     };
     let announced = before.announced.as_ref().map(|announced| &announced.id);
-    let previous = [Some(&before.current.id), announced];
-    let previous = previous.into_iter().flatten().max();
+    let held = before.ledger.iter().filter_map(|entry| entry.id.as_ref());
+    let previous = held.chain(announced).chain([&before.current.id]).max();
     let (body, current) = Decision::of(&policy, installation, previous, now);
     let publication = &mut next.publication;
     publication.ledger.push(LedgerEntry::of(&current, now));
@@ -170,6 +205,7 @@ mod tests {
                 current,
                 dns: DnsState::default(),
                 adopted_mode: None,
+                tried_out: None,
                 rollout: None,
                 external: false,
                 retiring: Some(Retiring {

@@ -8,6 +8,10 @@ use super::guard::{Before, Held};
 use super::record::Publication;
 use crate::protocol::{MaxAge, Mode};
 
+/// How long senders have to refuse mail before an enforced stage is taken back: long enough that no
+/// forged answer or two does it.
+pub const ROLLBACK_AFTER: SignedDuration = SignedDuration::from_mins(15);
+
 /// A ladder, with what holds a step back.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Rollout {
@@ -15,6 +19,18 @@ pub struct Rollout {
     pub stages: Vec<Stage>,
     /// Whether somebody has to approve each step.
     pub manual: bool,
+    /// What becomes of an enforced stage while senders refuse mail.
+    pub on_failure: OnFailure,
+}
+
+/// What becomes of an enforced stage while senders refuse mail.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum OnFailure {
+    /// It stays as it is.
+    #[default]
+    Freeze,
+    /// It goes back to the highest stage in mode testing.
+    Rollback,
 }
 
 /// A step of the ladder.
@@ -45,6 +61,26 @@ pub struct OnStage {
     /// Since when no error was seen; absent while there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clean_since: Option<Timestamp>,
+    /// Since when senders refuse mail by its policy, proved at each look since then; absent while
+    /// they do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_since: Option<Timestamp>,
+    /// The rollback that led here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back: Option<RolledBack>,
+}
+
+/// A rollback of an enforced stage.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RolledBack {
+    /// Name of the stage that was left.
+    pub from: String,
+    /// What senders refused.
+    pub why: String,
+    /// The approval that stood there then: it was for the time before, and counts no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spent_approval: Option<String>,
 }
 
 /// What keeps the next stage away.
@@ -71,6 +107,21 @@ pub struct Gates<'a> {
     pub held: Option<Held>,
     /// The stage that somebody has approved.
     pub approved: Option<&'a str>,
+    /// What senders refuse by the present policy, where that is proved.
+    pub refused: Option<String>,
+}
+
+/// What is due on the ladder.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Due<'a> {
+    /// The domain stays where it is, and this is to be noted of it.
+    Note(OnStage),
+    /// The next stage begins.
+    Promote(OnStage, &'a Stage),
+    /// An enforced stage is taken back to this one.
+    RollBack(OnStage, &'a Stage),
+    /// Nothing for now.
+    Wait(Outlook<'a>),
 }
 
 /// How it goes on.
@@ -82,6 +133,8 @@ pub struct Outlook<'a> {
     pub next: Option<&'a Stage>,
     /// What keeps it away; empty where it is due.
     pub blocked_by: Vec<Blocker>,
+    /// The stage that it goes back to, and when, unless what senders refuse is mended.
+    pub rolls_back: Option<(&'a Stage, Timestamp)>,
 }
 
 impl Rollout {
@@ -127,6 +180,39 @@ impl Rollout {
         after.nth(1)
     }
 
+    /// The stage that an enforced one is taken back to: the highest in mode testing below it.
+    fn fallback(&self, stage: &Stage) -> Option<&Stage> {
+        if self.on_failure != OnFailure::Rollback || stage.mode != Mode::Enforce {
+            return None;
+        }
+        let below = self.stages.iter().take_while(|it| it.name != stage.name);
+        below.filter(|it| it.mode == Mode::Testing).last()
+    }
+
+    /// What is due for a domain; `None` where it is on no stage of this ladder.
+    pub fn due(
+        &self,
+        publication: &Publication,
+        gates: &Gates<'_>,
+        now: Timestamp,
+    ) -> Option<Due<'_>> {
+        let on = publication.rollout.as_ref()?;
+        let noted = on.noted(gates, now);
+        if noted != *on {
+            return Some(Due::Note(noted));
+        }
+        let outlook = self.outlook(publication, gates, now)?;
+        Some(match (outlook.rolls_back, outlook.next) {
+            (Some((stage, at)), _) if at <= now => {
+                Due::RollBack(on.rolled_back(stage, gates, now), stage)
+            }
+            (_, Some(next)) if outlook.blocked_by.is_empty() => {
+                Due::Promote(OnStage::enter(next, now), next)
+            }
+            _ => Due::Wait(outlook),
+        })
+    }
+
     /// How it goes on for a domain.
     pub fn outlook(
         &self,
@@ -141,10 +227,15 @@ impl Rollout {
             Some(next) => self.blockers(publication, (on, stage, next), gates, now),
             None => Vec::new(),
         };
+        let taken_back = on.refused_since.and_then(|since| {
+            let at = since.saturating_add(ROLLBACK_AFTER);
+            Some((self.fallback(stage)?, at.unwrap_or(Timestamp::MAX)))
+        });
         Some(Outlook {
             stage,
             next,
             blocked_by,
+            rolls_back: taken_back,
         })
     }
 
@@ -171,7 +262,8 @@ impl Rollout {
         }
         let held = gates.held.clone().filter(|_| next.mode == Mode::Enforce);
         blockers.extend(held.map(Blocker::Guarded));
-        if self.manual && gates.approved != Some(next.name.as_str()) {
+        let approved = gates.approved.filter(|_| !on.is_spent(gates));
+        if self.manual && approved != Some(next.name.as_str()) {
             blockers.push(Blocker::Approval(next.name.clone()));
         }
         blockers
@@ -187,7 +279,29 @@ impl OnStage {
             max_age: stage.max_age,
             since: now,
             clean_since: Some(now),
+            refused_since: None,
+            rolled_back: None,
         }
+    }
+
+    /// From now on the domain is back on this stage. Its clock stands until what senders refuse is gone.
+    fn rolled_back(&self, stage: &Stage, gates: &Gates<'_>, now: Timestamp) -> Self {
+        Self {
+            clean_since: None,
+            rolled_back: Some(RolledBack {
+                from: self.name.clone(),
+                why: gates.refused.clone().unwrap_or_default(),
+                spent_approval: gates.approved.map(str::to_owned),
+            }),
+            ..Self::enter(stage, now)
+        }
+    }
+
+    /// Whether the approval is the one that stood there before a rollback.
+    fn is_spent(&self, gates: &Gates<'_>) -> bool {
+        let spent = self.rolled_back.as_ref();
+        let spent = spent.and_then(|back| back.spent_approval.as_deref());
+        spent.is_some() && spent == gates.approved
     }
 
     /// The same stage, with its values as they are written now.
@@ -200,18 +314,24 @@ impl OnStage {
         }
     }
 
-    /// The same with the clock started again or stopped, as there is an error or not; `None` if it
-    /// runs rightly.
-    pub fn clocked(&self, error: bool, now: Timestamp) -> Option<Self> {
-        let clean_since = match (error, self.clean_since) {
-            (true, Some(_)) => None,
-            (false, None) => Some(now),
-            _ => return None,
+    /// The same with what is seen now: the clock runs while there is no error, and time is taken while
+    /// senders refuse mail.
+    fn noted(&self, gates: &Gates<'_>, now: Timestamp) -> Self {
+        let mut noted = self.clone();
+        noted.clean_since = match gates.error {
+            Some(_) => None,
+            None => self.clean_since.or(Some(now)),
         };
-        Some(Self {
-            clean_since,
-            ..self.clone()
-        })
+        noted.refused_since = match gates.refused {
+            Some(_) => self.refused_since.or(Some(now)),
+            None => None,
+        };
+        if let Some(back) = &mut noted.rolled_back
+            && !self.is_spent(gates)
+        {
+            back.spent_approval = None;
+        }
+        noted
     }
 }
 
@@ -229,6 +349,7 @@ mod tests {
         Rollout {
             stages: Rollout::default_stages(),
             manual: false,
+            on_failure: OnFailure::Freeze,
         }
     }
 
@@ -237,8 +358,8 @@ mod tests {
             name: name.to_owned(),
             mode,
             max_age: MaxAge::from_seconds(max_age).unwrap(),
-            since: at(0),
             clean_since: Some(at(0)),
+            ..OnStage::enter(&Rollout::default_stages()[0], at(0))
         }
     }
 
@@ -375,6 +496,139 @@ mod tests {
         assert_eq!(blocked(None), [guarded.clone(), approval.clone()]);
         assert_eq!(blocked(Some("confirm")), [guarded.clone(), approval]);
         assert_eq!(blocked(Some("enforce")), [guarded]);
+    }
+
+    /// What is due an hour and `minutes` after the enforced stage began.
+    fn due(ladder: &Rollout, stage: OnStage, gates: &Gates<'_>, minutes: i64) -> String {
+        let now = at(1) + SignedDuration::from_mins(minutes);
+        match ladder.due(&publication(stage), gates, now).unwrap() {
+            Due::Note(on) => format!(
+                "note {:?}",
+                on.refused_since
+                    .map(|it| it.duration_since(at(1)).as_mins())
+            ),
+            Due::Promote(on, _) => format!("enter {}", on.name),
+            Due::RollBack(on, stage) => {
+                assert_eq!(
+                    (on.name.as_str(), on.clean_since),
+                    (stage.name.as_str(), None)
+                );
+                format!("back to {}", on.name)
+            }
+            Due::Wait(outlook) => match outlook.rolls_back {
+                Some((stage, _)) => format!("soon back to {}", stage.name),
+                None => "wait".to_owned(),
+            },
+        }
+    }
+
+    #[test]
+    fn an_enforced_stage_is_taken_back_when_mail_was_refused_for_long_enough_at_each_look() {
+        let rollback = Rollout {
+            on_failure: OnFailure::Rollback,
+            ..ladder()
+        };
+        let enforced = |since: Option<i64>| OnStage {
+            refused_since: since.map(|minutes| at(1) + SignedDuration::from_mins(minutes)),
+            ..on("enforce", Mode::Enforce, 604_800)
+        };
+        let refused = Gates {
+            refused: Some("the live MX mail.example.org: no STARTTLS".to_owned()),
+            ..Gates::default()
+        };
+        let well = Gates::default();
+        for (case, ladder, stage, gates, minutes, expected) in [
+            ("all is well", &rollback, enforced(None), &well, 0, "wait"),
+            (
+                "the first look",
+                &rollback,
+                enforced(None),
+                &refused,
+                3,
+                "note Some(3)",
+            ),
+            (
+                "too early",
+                &rollback,
+                enforced(Some(3)),
+                &refused,
+                17,
+                "soon back to confirm",
+            ),
+            (
+                "long enough",
+                &rollback,
+                enforced(Some(3)),
+                &refused,
+                18,
+                "back to confirm",
+            ),
+            (
+                "mended at last",
+                &rollback,
+                enforced(Some(3)),
+                &well,
+                18,
+                "note None",
+            ),
+            (
+                "nobody asked for it",
+                &ladder(),
+                enforced(Some(3)),
+                &refused,
+                900,
+                "wait",
+            ),
+            (
+                "nothing is enforced",
+                &rollback,
+                OnStage {
+                    refused_since: Some(at(1)),
+                    ..on("confirm", Mode::Testing, 604_800)
+                },
+                &refused,
+                900,
+                "wait",
+            ),
+        ] {
+            assert_eq!(due(ladder, stage, gates, minutes), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn an_approval_from_before_a_rollback_counts_no_more() {
+        let mut ladder = ladder();
+        ladder.manual = true;
+        let before = Gates {
+            refused: Some("the live MX mail.example.org: no STARTTLS".to_owned()),
+            approved: Some("enforce"),
+            ..Gates::default()
+        };
+        let back = on("enforce", Mode::Enforce, 604_800);
+        let mut back = back.rolled_back(&ladder.stages[1], &before, at(0));
+        back.clean_since = Some(at(0));
+        let gates = |approved| Gates {
+            approved,
+            ..Gates::default()
+        };
+        let due = |on: &OnStage, approved| {
+            let due = ladder.due(&publication(on.clone()), &gates(approved), at(10_000));
+            due_name(&due)
+        };
+        assert_eq!(due(&back, Some("enforce")), "wait");
+        assert_eq!(due(&back, None), "note");
+        let noted = back.noted(&gates(None), at(0));
+        assert_eq!(due(&noted, Some("enforce")), "promote");
+    }
+
+    fn due_name(due: &Option<Due<'_>>) -> &'static str {
+        match due {
+            None => "nothing",
+            Some(Due::Note(_)) => "note",
+            Some(Due::Promote(..)) => "promote",
+            Some(Due::RollBack(..)) => "roll back",
+            Some(Due::Wait(_)) => "wait",
+        }
     }
 
     #[test]

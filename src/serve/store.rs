@@ -235,6 +235,14 @@ impl Writer {
                 "two records claim one host; the older one is served"
             );
         }
+        if self.is_from_before(host, object) {
+            tracing::warn!(
+                host,
+                name = winner,
+                "the record is older than the policy that is served, as after a restore from a backup; that one is served on until a newer one is decided"
+            );
+            return;
+        }
         let answer = match &object.content {
             Content::Good(served) => Some(Answer::Policy(served.clone())),
             Content::Broken | Content::Unknown => {
@@ -263,6 +271,16 @@ impl Writer {
                 Some(answer) => self.hosts.insert(host.to_owned(), answer),
                 None => self.hosts.remove(host),
             };
+        }
+    }
+
+    /// Whether a record would take the host back to an older policy: the id of the newer one may be
+    /// announced, and senders would fetch the old body under it. The operator sees by the ETag that its
+    /// record is an old one, and decides anew.
+    fn is_from_before(&self, host: &str, object: &Object) -> bool {
+        match (&object.content, self.hosts.get(host)) {
+            (Content::Good(new), Some(Answer::Policy(served))) => new.id() < served.id(),
+            _ => false,
         }
     }
 
@@ -611,6 +629,40 @@ mod tests {
             "A"
         );
         assert_eq!(after(vec![Apply(moved)]), "404");
+    }
+
+    #[test]
+    fn nothing_older_is_served_after_a_newer_policy() {
+        const OLD: &str = "20261125000000aaaaaaaabbbbbb";
+        const NEW: &str = "20261126000000aaaaaaaabbbbbb";
+        const NEWEST: &str = "20261127000000aaaaaaaabbbbbb";
+        let old = || Step::Apply(announcing("old", OLD, Some(OLD)));
+        let new = || Step::Apply(announcing("new", NEW, Some(NEW)));
+        for (case, steps, expected) in [
+            ("as it goes on", vec![old(), new()], "new"),
+            ("a record from a backup", vec![old(), new(), old()], "new"),
+            (
+                "the operator has noticed",
+                vec![
+                    new(),
+                    old(),
+                    Step::Apply(announcing("newest", NEWEST, Some(NEW))),
+                ],
+                "newest",
+            ),
+            (
+                "a domain that was retired and comes back",
+                vec![
+                    new(),
+                    Step::Apply(retired(&announcing("new", NEW, Some(NEW)))),
+                    old(),
+                ],
+                "old",
+            ),
+            ("a server that has started since", vec![old()], "old"),
+        ] {
+            assert_eq!(after(steps), expected, "{case}");
+        }
     }
 
     #[test]

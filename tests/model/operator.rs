@@ -5,13 +5,15 @@ use super::world::{Ended, Fault, TTL, World};
 use jiff::{SignedDuration, Timestamp};
 use mta_sts_operator::lifecycle::decide::{Decided, Input, decide};
 use mta_sts_operator::lifecycle::desired::Desired;
-use mta_sts_operator::lifecycle::guard::{Enforcement, LiveMx, MxHost, MxTls, before, guard};
+use mta_sts_operator::lifecycle::guard::{
+    Enforcement, LiveMx, MxHost, MxTls, before, guard, refused,
+};
 use mta_sts_operator::lifecycle::observation::{
     AddressState, Endpoint, EndpointAnswer, Observation, Public, TxtAnswer, TxtServer,
 };
 use mta_sts_operator::lifecycle::publish::{self, Step};
 use mta_sts_operator::lifecycle::retirement;
-use mta_sts_operator::lifecycle::rollout::{Gates, OnStage};
+use mta_sts_operator::lifecycle::rollout::{Due, Gates, OnFailure, OnStage, ROLLBACK_AFTER, Stage};
 use mta_sts_operator::lifecycle::txt::TxtSet;
 use mta_sts_operator::lifecycle::{DeletionPolicy, Owner, Record, Retiring};
 use mta_sts_operator::protocol::{
@@ -53,12 +55,16 @@ pub enum Mistake {
     LossIgnored,
     /// The operator's clock is believed.
     ClockBelieved,
+    /// One look is enough to take an enforced stage back.
+    RolledBackAtOnce,
     /// A decision is made anew after a crash.
     WriteNotCompared,
+    /// What policy servers serve is no sign of an old record.
+    BackupUnnoticed,
 }
 
 impl Mistake {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::StaleReplicaIgnored,
         Self::StaleServerIgnored,
         Self::AnnouncedAtOnce,
@@ -72,7 +78,9 @@ impl Mistake {
         Self::StageCutShort,
         Self::LossIgnored,
         Self::ClockBelieved,
+        Self::RolledBackAtOnce,
         Self::WriteNotCompared,
+        Self::BackupUnnoticed,
     ];
 }
 
@@ -142,7 +150,12 @@ impl Operator {
             record,
             object: object.cloned(),
         };
+        let off = self.now(world).duration_since(world.now).abs() > SKEW;
+        let waits = off && !self.makes(Mistake::ClockBelieved);
         let ended = match &read.object {
+            // Only the finalizer goes on: a namespace never hangs in its deletion.
+            Some(object) if waits && !object.deleted => Err(Ended::ClockOff),
+            None if waits => Err(Ended::ClockOff),
             Some(object) if !object.deleted => self.publish(world, &read, object, fault),
             Some(object) => self.begin_retirement(world, &read, object, fault),
             None => self.retire(world, &read, fault),
@@ -195,6 +208,18 @@ impl Operator {
         self.set(&ids)
     }
 
+    /// What policy servers serve that the record does not know: it is an old one.
+    fn newer_served(&self, world: &World, record: Option<&Record>) -> TxtSet {
+        let Some(record) = record else {
+            return TxtSet::default();
+        };
+        let publication = &record.publication;
+        let served = world.replicas.iter().filter_map(|it| it.served.as_ref());
+        let ids = served.map(|served| served.id.clone());
+        let ids = ids.filter(|id| *id > publication.current.id && !publication.knows(id));
+        self.set(&ids.collect::<Vec<_>>())
+    }
+
     fn set(&self, ids: &[PolicyId]) -> TxtSet {
         let texts: Vec<Vec<u8>> = ids
             .iter()
@@ -218,9 +243,13 @@ impl Operator {
         if world.dns_down && record.is_none() {
             return Ok(());
         }
+        let newer = match self.makes(Mistake::BackupUnnoticed) {
+            true => TxtSet::default(),
+            false => self.newer_served(world, record),
+        };
         let txt = match self.makes(Mistake::LossIgnored) {
             true => TxtSet::default(),
-            false => self.txt(world),
+            false => self.txt(world).union(&newer),
         };
         let live = self.live(world);
         let decided = decide(&Input {
@@ -317,38 +346,50 @@ impl Operator {
         let (Some(rollout), Some(on)) = (&spec.rollout, &record.publication.rollout) else {
             return Ok(());
         };
-        let error = (!world.broken.is_empty()).then(|| "mx-starttls-missing".to_owned());
-        let mut next = record.clone();
-        if let Some(clocked) = on.clocked(error.is_some(), now) {
-            next.publication.rollout = Some(clocked);
-            return self.write(world, version, Some(next), fault);
-        }
         let stage = rollout.stages.iter().find(|stage| stage.name == on.name);
+        let of = |stage: &Stage| Policy {
+            mode: stage.mode,
+            max_age: stage.max_age,
+            mx: record.publication.current.mx.clone(),
+        };
         let held = stage
             .and_then(|stage| rollout.next(stage))
-            .and_then(|stage| {
-                let wanted = Policy {
-                    mode: stage.mode,
-                    max_age: stage.max_age,
-                    mx: record.publication.current.mx.clone(),
-                };
+            .and_then(|next| {
                 let before = before(Some(&record.publication), None, &self.installation, now);
-                guard(spec, wanted, before, live).held
+                guard(spec, of(next), before, live).held
             });
+        let announced = record.publication.announced.as_ref();
+        let is_out = announced.is_some_and(|it| it.id == record.publication.current.id);
+        let refused = stage
+            .filter(|stage| is_out && stage.mode == Mode::Enforce)
+            .and_then(|stage| refused(&of(stage), live));
         let gates = Gates {
-            error,
+            error: (!world.broken.is_empty()).then(|| "mx-starttls-missing".to_owned()),
             held,
             approved: None,
+            refused: refused
+                .filter(|_| rollout.on_failure == OnFailure::Rollback)
+                .map(|held| format!("{held:?}")),
         };
-        let outlook = rollout.outlook(&record.publication, &gates, now);
-        let Some(outlook) = outlook else {
-            return Ok(());
+        let on = match rollout.due(&record.publication, &gates, now) {
+            Some(Due::Note(mut noted)) => {
+                if let (Some(since), true) = (
+                    &mut noted.refused_since,
+                    self.makes(Mistake::RolledBackAtOnce),
+                ) {
+                    *since -= ROLLBACK_AFTER;
+                }
+                noted
+            }
+            Some(Due::Promote(on, _) | Due::RollBack(on, _)) => on,
+            Some(Due::Wait(outlook)) if self.makes(Mistake::StageCutShort) => match outlook.next {
+                Some(next) => OnStage::enter(next, now),
+                None => return Ok(()),
+            },
+            Some(Due::Wait(_)) | None => return Ok(()),
         };
-        let due = outlook.blocked_by.is_empty() || self.makes(Mistake::StageCutShort);
-        let Some(stage) = outlook.next.filter(|_| due) else {
-            return Ok(());
-        };
-        next.publication.rollout = Some(OnStage::enter(stage, now));
+        let mut next = record.clone();
+        next.publication.rollout = Some(on);
         self.write(world, version, Some(next), fault)
     }
 
@@ -481,6 +522,16 @@ impl Operator {
             return Ok(());
         };
         use retirement::Stage;
+        if !matches!(stage, Stage::Retained | Stage::Grace(_)) {
+            let mut shown = self.newer_served(world, Some(record));
+            if !world.dns_down {
+                shown = shown.union(&self.txt(world));
+            }
+            let assumed = retirement::worst_assumed(record, &shown, &self.installation, now);
+            if let Some(assumed) = assumed {
+                return self.write(world, version, Some(assumed), fault);
+            }
+        }
         let since = record
             .publication
             .retiring
@@ -510,10 +561,6 @@ impl Operator {
             }
             Stage::None { .. } => self.step(world, record, version, fault, None),
             Stage::CompareClocks => {
-                let apart = now.duration_since(world.now).abs();
-                if apart > SKEW && !self.makes(Mistake::ClockBelieved) {
-                    return Ok(());
-                }
                 if let Some(retiring) = &mut next.publication.retiring {
                     retiring.over_at = Some(now);
                 }

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use mta_sts_operator::lifecycle::decide::{Input, wanted};
 use mta_sts_operator::lifecycle::desired::{AddressWish, Desired};
 use mta_sts_operator::lifecycle::guard::Enforcement;
-use mta_sts_operator::lifecycle::rollout::{Rollout, Stage};
+use mta_sts_operator::lifecycle::rollout::{OnFailure, Rollout, Stage};
 use mta_sts_operator::lifecycle::{Owner, ledger};
 use mta_sts_operator::protocol::{Domain, HostName, MaxAge, Mode, MxPattern};
 
@@ -38,7 +38,7 @@ fn pattern(host: &HostName) -> MxPattern {
     MxPattern::parse(host.as_str()).unwrap()
 }
 
-fn ladder() -> Rollout {
+fn ladder(on_failure: OnFailure) -> Rollout {
     let stage = |name: &str, mode, seconds, hours| Stage {
         name: name.to_owned(),
         mode,
@@ -53,6 +53,7 @@ fn ladder() -> Rollout {
             stage("steady", Mode::Enforce, 2_592_000, 0),
         ],
         manual: false,
+        on_failure,
     }
 }
 
@@ -95,7 +96,7 @@ impl User {
 
     /// How long a stage of the ladder has to last.
     pub fn stage_seconds(&self, name: &str) -> i64 {
-        let ladder = ladder();
+        let ladder = ladder(OnFailure::Freeze);
         let stage = ladder.stages.iter().find(|stage| stage.name == name);
         stage.map_or(0, |stage| stage.min_duration.as_secs())
     }
@@ -136,6 +137,13 @@ impl User {
         }
     }
 
+    pub fn climbs(&mut self, on_failure: OnFailure) {
+        if let Some(object) = &mut self.object {
+            object.spec.mode = Some(Mode::Enforce);
+            object.spec.rollout = Some(ladder(on_failure));
+        }
+    }
+
     pub fn deletes(&mut self) {
         if let Some(object) = &mut self.object {
             object.deleted = true;
@@ -152,8 +160,8 @@ impl User {
         }
     }
 
-    pub fn act(&mut self, world: &mut World, operator: &Operator, rng: &mut Rng) {
-        self.go_on_moving(world, operator);
+    pub fn act(&mut self, world: &mut World, rng: &mut Rng) {
+        self.go_on_moving(world);
         let moving = !matches!(self.moving, Moving::No);
         let Some(object) = &mut self.object else {
             if world.record.is_none() && rng.once_in(2) {
@@ -186,7 +194,8 @@ impl User {
             9 => {
                 spec.mode = Some(Mode::Enforce);
                 spec.max_age = None;
-                spec.rollout = Some(ladder());
+                let on_failure = [OnFailure::Freeze, OnFailure::Rollback][rng.below(2)];
+                spec.rollout = Some(ladder(on_failure));
                 self.ladder_changed = true;
             }
             10 => {
@@ -202,11 +211,11 @@ impl User {
     }
 
     /// The MX moves when the status says that every sender knows its pattern.
-    pub fn go_on_moving(&mut self, world: &mut World, operator: &Operator) {
+    pub fn go_on_moving(&mut self, world: &mut World) {
         match self.moving.clone() {
             Moving::No => {}
             Moving::Adding(new) => {
-                if self.all_know(world, operator, &new) {
+                if self.all_know(world, &new) {
                     world.move_mx(vec![new.clone()]);
                     self.moving = Moving::Moved(new, world.now);
                 }
@@ -223,12 +232,12 @@ impl User {
     }
 
     /// Whether both bounds of `status.caches` have passed for a policy with the host.
-    fn all_know(&self, world: &World, operator: &Operator, new: &HostName) -> bool {
+    fn all_know(&self, world: &World, new: &HostName) -> bool {
         let Some((record, _)) = &world.record else {
             return false;
         };
         let publication = &record.publication;
-        let (current, now) = (&publication.current, operator.now(world));
+        let (current, now) = (&publication.current, world.now);
         let announced = publication.announced.as_ref();
         let announced = announced.filter(|announced| announced.id == current.id);
         let conforming = announced.and_then(|announced| announced.conforming_senders_by());

@@ -9,6 +9,8 @@ use mta_sts_operator::protocol::{HostName, PolicyId};
 
 /// TTL of the TXT record, and how long its absence is remembered, in seconds.
 pub const TTL: u32 = 300;
+/// How many older records are kept.
+const BACKUPS: usize = 12;
 /// TTL of the MX records in seconds.
 pub const MX_TTL: i64 = 60;
 
@@ -50,6 +52,8 @@ pub enum Ended {
     Conflict,
     Died,
     Unreachable,
+    /// The operator's clock is off, so it writes nothing.
+    ClockOff,
 }
 
 #[derive(Clone, Debug)]
@@ -76,6 +80,8 @@ pub struct World {
     pub all_conform: bool,
     pub api_down: bool,
     pub dns_down: bool,
+    /// Older records.
+    backups: Vec<Record>,
 }
 
 impl World {
@@ -109,6 +115,7 @@ impl World {
             all_conform,
             api_down: false,
             dns_down: false,
+            backups: Vec::new(),
         }
     }
 
@@ -133,11 +140,45 @@ impl World {
             return Err(Ended::Conflict);
         }
         self.version += 1;
+        self.backups
+            .extend(self.record.as_ref().map(|(record, _)| record.clone()));
+        if self.backups.len() > BACKUPS {
+            self.backups.remove(0);
+        }
         let written = record.map(|record| (record, self.version));
         self.record_before = std::mem::replace(&mut self.record, written);
         match fault {
             Fault::After => Err(Ended::Died),
             _ => Ok(()),
+        }
+    }
+
+    /// Puts the last record that decided something else in place of the present one, as from a backup of
+    /// the API server.
+    pub fn restore(&mut self) {
+        let Some((present, _)) = &self.record else {
+            return;
+        };
+        let id = &present.publication.current.id;
+        let knows = |record: &&Record| record.publication.knows(id);
+        let Some(old) = self.backups.iter().rfind(|record| !knows(record)) else {
+            return;
+        };
+        self.version += 1;
+        self.record = Some((old.clone(), self.version));
+        self.record_before = self.record.clone();
+    }
+
+    /// Whether no policy server has anything else than the record decides.
+    pub fn all_serve_what_is_decided(&self) -> Result<(), String> {
+        let decided = self
+            .record
+            .as_ref()
+            .map(|(it, _)| &it.publication.current.id);
+        let mut served = self.replicas.iter().filter_map(|it| it.served.as_ref());
+        match served.find(|served| Some(&served.id) != decided) {
+            Some(served) => Err(format!("{} is served, and {decided:?} decided", served.id)),
+            None => Ok(()),
         }
     }
 
@@ -175,6 +216,11 @@ impl World {
             return;
         };
         if let Some(record) = record {
+            // It never goes back to an older policy: the id of the newer one may be announced.
+            let is_older = |served: &Served| record.publication.current.id < served.id;
+            if !record.publication.retired && replica.served.as_ref().is_some_and(is_older) {
+                return;
+            }
             replica.served = (!record.publication.retired).then(|| Served {
                 id: record.publication.current.id.clone(),
                 body: record.body.clone(),

@@ -1,5 +1,6 @@
 //! `mta-sts check --watch`: looks again and again, and tells what has become different.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -15,8 +16,8 @@ use crate::cli::exit;
 use crate::cli::findings_output::Format;
 use crate::cli::output::{Streams, say};
 use crate::diagnosis::live::{AddressSeen, MxHostSeen, Outcome, SmtpSeen};
-use crate::diagnosis::{Code, Severity};
-use crate::protocol::{Domain, Policy, StsRecord};
+use crate::diagnosis::{Code, Finding, Severity};
+use crate::protocol::{Domain, Policy, PolicyId, StsRecord};
 
 /// Whether what is asked for can be followed.
 ///
@@ -42,6 +43,7 @@ pub(super) async fn follow(args: &CheckArgs, domains: &[Domain], streams: &mut S
         }
     };
     let mut known = None;
+    let mut policies = Policies::default();
     // Nothing is known before the first look is over.
     let mut last = exit::UNDETERMINED;
     loop {
@@ -53,11 +55,12 @@ pub(super) async fn follow(args: &CheckArgs, domains: &[Domain], streams: &mut S
                 return exit::USAGE;
             }
         };
-        let looked = tokio::select! {
+        let mut looked = tokio::select! {
             biased;
             () = end.comes() => return last,
             looked = look(args, &probes, domains) => looked,
         };
+        policies.compare(&mut looked);
         last = code(args, &looked);
         let gist = Some(gist(args, &looked));
         if gist != known {
@@ -72,6 +75,39 @@ pub(super) async fn follow(args: &CheckArgs, domains: &[Domain], streams: &mut S
             () = tokio::time::sleep(Duration::from_secs(args.interval)) => {}
         }
     }
+}
+
+/// The first policy that was seen with each id. Who looks once cannot know that one was changed under it.
+#[derive(Default)]
+struct Policies(HashMap<Domain, (PolicyId, Policy)>);
+
+impl Policies {
+    /// Adds a finding where a policy is another one than before and its id is the same.
+    fn compare(&mut self, looked: &mut Looked) {
+        for Checked { seen, judged } in &mut looked.domains {
+            let (Some(record), Some(policy)) = (&judged.record, &judged.policy) else {
+                continue;
+            };
+            let shown = || (record.id.clone(), policy.clone());
+            let first = self.0.entry(seen.domain.clone()).or_insert_with(shown);
+            if first.0 != record.id {
+                *first = shown();
+            }
+            if first.1 != *policy {
+                judged.findings.push(stale(&seen.domain, &record.id));
+            }
+        }
+    }
+}
+
+fn stale(domain: &Domain, id: &PolicyId) -> Finding {
+    Finding::new(
+        Code::LifecycleIdStale,
+        domain.policy_host().as_str(),
+        "the policy was changed while this ran, and its id was not: senders that hold a copy do not notice",
+    )
+    .with_evidence(&format!("id={id}"))
+    .with_remedy("write a new id into the TXT record, now that the new policy is served")
 }
 
 /// What ends a watch from outside.

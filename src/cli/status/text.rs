@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 
 use super::report::{ConditionReport, HeldReport, PolicyReport, RecordReport, Report, Verdict};
-use crate::api::RolloutStatus;
+use crate::api::{RolloutStatus, StageStatus};
 use crate::cli::output::painted;
 use crate::cli::words::{duration, time, time_and_distance};
 use crate::diagnosis::{Severity, printable};
@@ -221,21 +221,49 @@ fn rollout(on: &RolloutStatus, now: Timestamp) -> Node {
         format!(" since {}", time_and_distance(since, now))
     });
     let head = format!("stage {}{since}", printable(&on.stage));
+    let rollback = rollback(on, now);
     let Some(next) = &on.next else {
-        return Node::branch(head, vec![Node::leaf("it is the last one")]);
-    };
-    let next = match on.next_not_before {
-        Some(at) => format!(
-            "next is {}, not before {}",
-            printable(next),
-            time_and_distance(at, now)
-        ),
-        None => format!("next is {}", printable(next)),
+        let last = rollback.chain([Node::leaf("it is the last one")]);
+        return Node::branch(head, last.collect());
     };
     let waits = on.blocked_by.iter();
-    let waits = waits.map(|why| Node::leaf(format!("it waits: {}", printable(why))));
-    let parts = std::iter::once(Node::leaf(next)).chain(waits).collect();
+    let waits =
+        waits.map(|why| Node::leaf(format!("{} waits: {}", printable(next), printable(why))));
+    let ladder = on
+        .ladder
+        .iter()
+        .map(|stage| Node::leaf(rung(on, stage, now)));
+    let parts = rollback.chain(ladder).chain(waits).collect();
     Node::branch(head, parts)
+}
+
+/// One stage of the ladder.
+fn rung(on: &RolloutStatus, stage: &StageStatus, now: Timestamp) -> String {
+    let age = u64::try_from(stage.max_age_seconds).unwrap_or_default();
+    let when = match stage.not_before {
+        _ if stage.name == on.stage => ", now".to_owned(),
+        Some(at) => format!(", not before {}", time_and_distance(at, now)),
+        None => String::new(),
+    };
+    format!(
+        "{}: {}, max_age {}{when}",
+        printable(&stage.name),
+        stage.mode,
+        duration(age)
+    )
+}
+
+/// The rollback that led to the stage, and the one that lies ahead.
+fn rollback(on: &RolloutStatus, now: Timestamp) -> impl Iterator<Item = Node> {
+    let back = on.rolled_back.as_ref().map(|back| {
+        let (from, why) = (printable(&back.from), printable(&back.message));
+        Node::leaf(format!("taken back from {from}: {why}"))
+    });
+    let ahead = on.rolls_back_at.map(|at| {
+        let when = time_and_distance(at, now);
+        Node::leaf(format!("it is taken back at {when}, unless that is mended"))
+    });
+    back.into_iter().chain(ahead)
 }
 
 /// The conditions that do not hold. Those that follow from them are left out.

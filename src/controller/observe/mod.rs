@@ -14,12 +14,14 @@ use super::dns::{self, Access, View};
 use super::error::ProviderError;
 use super::own_dns::{self, Own};
 use crate::clock;
-use crate::lifecycle::observation::{AddressState, Observation, TxtAnswer, TxtServer};
+use crate::lifecycle::observation::{
+    AddressState, EndpointAnswer, Observation, TxtAnswer, TxtServer,
+};
 use crate::lifecycle::txt::TxtSet;
 use crate::lifecycle::{Address, Publication, Record};
 use crate::limits;
 use crate::probe::dns::{Answer, LookupError, RecordData, RecordType, ServerAnswer, WildcardGuard};
-use crate::protocol::{Domain, HostName};
+use crate::protocol::{Domain, HostName, PolicyId};
 
 /// What DNS says, on the provider's side and at the authoritative servers.
 pub(super) struct DnsSeen {
@@ -303,6 +305,25 @@ pub(super) async fn world(
         txt_servers: dns.servers.clone(),
         fresh_since,
     }
+}
+
+/// Ids of this installation that policy servers serve and that are newer than anything the record knows: it
+/// was restored from a backup, and they do not go back with it.
+pub(super) fn newer_served(
+    context: &Context,
+    record: &Record,
+    seen: &Observation,
+) -> Vec<PolicyId> {
+    let publication = &record.publication;
+    let is_newer = |id: &PolicyId| {
+        id.is_of(&context.installation) && *id > publication.current.id && !publication.knows(id)
+    };
+    let endpoints = seen.endpoints.iter().flatten();
+    let ids = endpoints.filter_map(|endpoint| match &endpoint.answer {
+        EndpointAnswer::Body { etag, .. } => etag.as_ref()?.parse().ok(),
+        _ => None,
+    });
+    ids.filter(is_newer).collect()
 }
 
 /// Whether every authoritative server shows exactly these address records.

@@ -6,7 +6,7 @@ mod take_away;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Resource;
 use kube::runtime::controller::Action;
@@ -27,6 +27,7 @@ use crate::lifecycle::own_zone::host_name;
 use crate::lifecycle::retirement::{self, Stage};
 use crate::lifecycle::{Publication, Record};
 use crate::limits;
+use crate::protocol::Domain;
 
 /// After something failed that may pass.
 const RETRY: Duration = Duration::from_secs(5);
@@ -98,6 +99,9 @@ async fn step(context: &Context, stored: &Stored, record: &Record) -> Result<Act
     let Some(retiring) = &publication.retiring else {
         return Ok(Action::await_change());
     };
+    if let Err(Error::ClockSkew(ahead)) = context.trust_clock() {
+        return Ok(wait_for_clocks(context, domain, Some(ahead)));
+    }
     let (grace, now) = (context.settings.retirement_delay(), clock::now());
     let Some(stage) = retirement::stage(publication, grace, now) else {
         return Ok(Action::await_change());
@@ -130,6 +134,18 @@ async fn write(context: &Context, stored: &Stored, record: &Record) -> Result<St
     context.records.write(Some(stored), record).await
 }
 
+/// Writes that a record turned out to be an old one.
+async fn assume_the_worst(
+    context: &Context,
+    stored: &Stored,
+    assumed: &Record,
+) -> Result<Action, Error> {
+    let domain = &assumed.publication.domain;
+    tracing::warn!(%domain, "the record of a retiring domain does not know an id of ours that is shown, as after a restore from a backup: the worst is assumed of what senders hold, and waited for");
+    write(context, stored, assumed).await?;
+    Ok(Action::requeue(Duration::ZERO))
+}
+
 /// Whether the time that was waited for is over by the API server's clock as well: what follows
 /// cannot be taken back. Its time is that of a write of ours.
 async fn compare_clocks(
@@ -144,11 +160,9 @@ async fn compare_clocks(
         retiring.clock_asked_at = Some(now);
     }
     let stored = write(context, stored, &asked).await?;
-    let apart = stored.written_at().map(|at| at.duration_since(now).abs());
-    if apart.is_none_or(|apart| apart > limits::CLOCK_SKEW) {
-        context.metrics.clock_skew(domain, true);
-        tracing::warn!(%domain, apart = ?apart.map(|apart| apart.as_secs()), "the clocks of this node and of the API server are too far apart, so nothing is taken away: set them right (NTP)");
-        return Ok(Action::requeue(Duration::from_secs(60)));
+    let ahead = stored.written_at().map(|at| now.duration_since(at));
+    if ahead.is_none_or(|ahead| ahead.abs() > limits::CLOCK_SKEW) {
+        return Ok(wait_for_clocks(context, domain, ahead));
     }
     context.metrics.clock_skew(domain, false);
     if let Some(retiring) = &mut asked.publication.retiring {
@@ -157,6 +171,12 @@ async fn compare_clocks(
     write(context, &stored, &asked).await?;
     tracing::info!(%domain, "no sender holds a policy of the retiring domain any more");
     Ok(Action::requeue(Duration::ZERO))
+}
+
+fn wait_for_clocks(context: &Context, domain: &Domain, ahead: Option<SignedDuration>) -> Action {
+    context.metrics.clock_skew(domain, true);
+    tracing::warn!(%domain, ahead_seconds = ?ahead.map(|ahead| ahead.as_secs()), "the clocks of this node and of the API server are too far apart, so nothing is taken away: set them right (NTP)");
+    Action::requeue(Duration::from_secs(60))
 }
 
 /// Whether another object is there that may take the domain over: then there must be no gap. One

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
 
-use super::{RETRY, at, provider, write};
+use super::{RETRY, assume_the_worst, at, provider, write};
 use crate::clock;
 use crate::controller::context::Context;
 use crate::controller::dns::View;
@@ -15,14 +15,15 @@ use crate::controller::hold::sharers;
 use crate::controller::observe::{self, DnsSeen};
 use crate::controller::records::Stored;
 use crate::controller::steps::note_fresh;
-use crate::dns::Swap;
+use crate::dns::{DnsErrorClass, Swap};
 use crate::lifecycle::observation::{
     AddressState, Observation, Public, PublicAnswer, PublicOutcome,
 };
 use crate::lifecycle::publish::{self, NotServed, Progress, Served, Step};
+use crate::lifecycle::txt::TxtSet;
 use crate::lifecycle::{Publication, Record, ledger, retirement};
 use crate::limits;
-use crate::protocol::Domain;
+use crate::protocol::{Domain, PolicyId, StsRecord};
 
 /// Decides on `none`, unless the record in the DNS is not ours any more.
 pub(super) async fn decide(
@@ -36,6 +37,9 @@ pub(super) async fn decide(
     };
     if is_lost(context, &record.publication, &dns) {
         return give_up(context, stored, record).await;
+    }
+    if let Some(assumed) = worst_assumed(context, record, &dns, &[]) {
+        return assume_the_worst(context, stored, &assumed).await;
     }
     let none = retirement::decide_none(record, &context.installation, clock::now());
     write(context, stored, &none).await?;
@@ -60,6 +64,10 @@ pub(super) async fn step(
     let domain = &record.publication.domain;
     let address = address_state(&record.publication);
     let seen = observe::world(context, domain, false, record, &dns, address).await;
+    let served = observe::newer_served(context, record, &seen);
+    if let Some(assumed) = worst_assumed(context, record, &dns, &served) {
+        return assume_the_worst(context, stored, &assumed).await;
+    }
     let now = clock::now();
     if let Some(reopened) = publish::reopen_ledger(record, &seen) {
         write(context, stored, &reopened).await?;
@@ -85,6 +93,27 @@ pub(super) async fn step(
     };
     write(context, stored, &next).await?;
     Ok(Action::requeue(Duration::ZERO))
+}
+
+/// The worst that has to be assumed, where the DNS or a policy server shows that the record is an old one.
+fn worst_assumed(
+    context: &Context,
+    record: &Record,
+    dns: &DnsSeen,
+    served: &[PolicyId],
+) -> Option<Record> {
+    let served: Vec<_> = served
+        .iter()
+        .map(|id| StsRecord::render(id).into_bytes())
+        .collect();
+    let served = TxtSet::classify(&served, &context.installation);
+    let domain = &record.publication.domain;
+    // Where an alias leads to another domain's record, its id is no sign of anything.
+    let shown = match sharers(context, domain, &dns.txt_name).is_empty() {
+        true => dns.txt(context).union(&served),
+        false => served,
+    };
+    retirement::worst_assumed(record, &shown, &context.installation, clock::now())
 }
 
 /// Whether a policy other than `none` may still be served.
@@ -134,11 +163,17 @@ fn next<'a>(record: &Record, dns: &'a DnsSeen, progress: &Progress, now: Timesta
             next.publication.dns.txt_name = Some(dns.txt_name.clone());
             Next::Write(Box::new(next))
         }
-        // Nobody can write the new id. Senders find `none` when their copies end.
-        (Step::Announce, None) => match is_open(record) {
-            true => closed(),
-            false => Next::Done,
-        },
+        // Nobody can write the new id, or not before somebody acts. Senders find `none` when their copies
+        // end.
+        (Step::Announce, provider) if is_out_of_use(provider.as_ref()) => {
+            if let Some(Err(error)) = provider {
+                warn(&publication.domain, error);
+            }
+            match is_open(record) {
+                true => closed(),
+                false => Next::Done,
+            }
+        }
         (Step::WriteTxt, Some(Ok(view))) => Next::WriteTxt(view),
         (Step::Confirm, _) => Next::Write(Box::new(publish::confirm(record, now))),
         (Step::CloseLedger, _) => closed(),
@@ -150,6 +185,16 @@ fn next<'a>(record: &Record, dns: &'a DnsSeen, progress: &Progress, now: Timesta
             }
             Next::Wait
         }
+    }
+}
+
+/// Whether there is no provider, or one that nothing can be done with until somebody acts: its Secret is
+/// gone, say, or its zone.
+fn is_out_of_use(provider: Option<&Result<View, ProviderError>>) -> bool {
+    match provider {
+        None => true,
+        Some(Ok(_)) => false,
+        Some(Err(error)) => error.class() == DnsErrorClass::Stalled,
     }
 }
 

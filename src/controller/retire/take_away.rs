@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use kube::runtime::controller::Action;
 
-use super::{RETRY, publication_txt_name, view};
+use super::{RETRY, assume_the_worst, publication_txt_name, view};
 use crate::clock;
 use crate::controller::context::Context;
 use crate::controller::dns::View;
@@ -16,7 +16,7 @@ use crate::controller::{gateway, ingress, observe, tls_rpt};
 use crate::dns::Swap;
 use crate::lifecycle::observation::{TxtAnswer, UNREACHABLE_HOLD};
 use crate::lifecycle::txt::TxtSet;
-use crate::lifecycle::{Publication, Record};
+use crate::lifecycle::{Publication, Record, retirement};
 use crate::limits;
 use crate::probe::dns::RecordType;
 
@@ -29,6 +29,13 @@ pub(super) async fn step(
     let publication = &record.publication;
     let gone_at = publication.retiring.as_ref().and_then(|r| r.txt_gone_at);
     let view = view(context, publication).await;
+    if let Some(Ok(view)) = &view {
+        let (txt, now) = (view.txt(&context.installation), clock::now());
+        let assumed = retirement::worst_assumed(record, &txt, &context.installation, now);
+        if let Some(assumed) = assumed.filter(|_| !is_shared(context, publication, &txt)) {
+            return assume_the_worst(context, stored, &assumed).await;
+        }
+    }
     let Some(gone_at) = gone_at else {
         return remove_txt(context, stored, record, view).await;
     };
@@ -52,6 +59,13 @@ fn end_of_ttl(publication: &Publication, gone_at: Timestamp) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
+/// Whether an alias leads to the record of another domain.
+fn is_shared(context: &Context, publication: &Publication, txt: &TxtSet) -> bool {
+    let name = publication_txt_name(publication);
+    let others = sharers(context, &publication.domain, &name);
+    txt.ours().any(|id| others.iter().any(|p| p.knows(id)))
+}
+
 async fn remove_txt(
     context: &Context,
     stored: &Stored,
@@ -59,11 +73,7 @@ async fn remove_txt(
     view: Option<Result<View, ProviderError>>,
 ) -> Result<Action, Error> {
     let domain = &record.publication.domain;
-    let shared = |txt: &TxtSet| {
-        let name = publication_txt_name(&record.publication);
-        let others = sharers(context, domain, &name);
-        txt.ours().any(|id| others.iter().any(|p| p.knows(id)))
-    };
+    let shared = |txt: &TxtSet| is_shared(context, &record.publication, txt);
     match view {
         // An alias led to another domain's record: it is not this domain's to remove.
         Some(Ok(view)) if shared(&view.txt(&context.installation)) => {
@@ -90,9 +100,9 @@ async fn remove_txt(
                 }
             };
         }
+        // Somebody may have removed it by hand.
         Some(Err(error)) => {
             tracing::warn!(%domain, %error, "the TXT record of a retiring domain cannot be removed yet");
-            return Ok(Action::requeue(RETRY));
         }
         // Set by hand: it is waited until somebody takes it away.
         Some(Ok(_)) | None => {}

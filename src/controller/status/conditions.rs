@@ -6,6 +6,7 @@ use super::super::findings::uncovered;
 use super::super::observe::MxSeen;
 use super::super::own_dns::written;
 use super::super::report::{Hold, Report};
+use super::super::rollout::RolloutReport;
 use super::super::tls_rpt::{TlsRptReport, TlsRptState};
 use super::find;
 use super::words::{certificate_problem, enforce_held, not_served, on_stage, published};
@@ -470,7 +471,14 @@ fn tls_reporting(report: &Report) -> Verdict {
         name, state, own, ..
     }) = &report.tls_rpt
     else {
-        let message = "spec.tlsReporting is not set, so no sender tells of failures: write rua: [\"mailto:…\"] there to hear of them";
+        let message = match report.tls_reports_asked {
+            Some(true) => {
+                "spec.tlsReporting is not set; senders are asked for reports by a record that somebody else has set"
+            }
+            _ => {
+                "spec.tlsReporting is not set, so no sender tells of failures: write rua: [\"mailto:…\"] there to hear of them"
+            }
+        };
         return of(ConditionStatus::True, Reason::NotAsked, message.to_owned());
     };
     let no = ConditionStatus::False;
@@ -579,7 +587,7 @@ fn policy_is_out(report: &Report, verdicts: &[Verdict], now: Timestamp) -> Verdi
             status: ConditionStatus::False,
             ..reporting.clone()
         },
-        None if report.rollout.as_ref().is_some_and(|it| it.next.is_some()) => verdict(
+        None if report.rollout.as_ref().is_some_and(RolloutReport::goes_on) => verdict(
             ConditionType::Ready,
             ConditionStatus::True,
             Reason::StagePublished,

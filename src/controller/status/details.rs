@@ -10,7 +10,7 @@ use super::super::tls_rpt::{TlsRptReport, TlsRptState};
 use super::words::blocker;
 use crate::api::{
     CacheStatus, DnsStatus, FindingStatus, MtaStsPolicyStatus, PublishedPolicyStatus, RecordState,
-    RecordStatus, RolloutStatus, ServerAnswerStatus,
+    RecordStatus, RolledBackStatus, RolloutStatus, ServerAnswerStatus, StageStatus,
 };
 use crate::diagnosis::Finding;
 use crate::lifecycle::observation::{AddressState, TxtAnswer, printable};
@@ -72,13 +72,42 @@ pub(super) fn rollout(report: &RolloutReport) -> RolloutStatus {
             Blocker::Duration(end) => Some(next_second(*end)),
             _ => None,
         });
+    let next_not_before = ends.max();
     RolloutStatus {
+        ladder: ladder(report, next_not_before),
         stage: report.on.name.clone(),
         since: Some(whole_second(report.on.since)),
         next: report.next.clone(),
-        next_not_before: ends.max(),
+        next_not_before,
         blocked_by: report.blocked_by.iter().map(blocker).collect(),
+        rolls_back_at: report.rolls_back.as_ref().map(|(_, at)| next_second(*at)),
+        rolled_back: report.on.rolled_back.as_ref().map(|back| RolledBackStatus {
+            from: back.from.clone(),
+            message: back.why.clone(),
+        }),
     }
+}
+
+/// The stages, those ahead with their earliest dates: each lasts as long as it must after the one before.
+fn ladder(report: &RolloutReport, next_not_before: Option<Timestamp>) -> Vec<StageStatus> {
+    let mut ahead = false;
+    let mut not_before = next_not_before;
+    let stages = report.ladder.iter().map(|stage| {
+        let of = |not_before| StageStatus {
+            name: stage.name.clone(),
+            mode: stage.mode,
+            max_age_seconds: i64::from(stage.max_age.seconds()),
+            not_before,
+        };
+        if ahead {
+            let begins = of(not_before);
+            not_before = not_before.and_then(|at| at.checked_add(stage.min_duration).ok());
+            return begins;
+        }
+        ahead = stage.name == report.on.name;
+        of(None)
+    });
+    stages.collect()
 }
 
 /// Times in a status have whole seconds, as everywhere in Kubernetes.

@@ -66,6 +66,33 @@ where
     Ok(Some(status))
 }
 
+/// Says in the condition Ready why nothing can be done just now; the rest of the status stays as it is.
+pub(super) async fn say_not_ready(
+    context: &Context,
+    policy: &MtaStsPolicy,
+    reason: Reason,
+    message: &str,
+) -> Result<(), Error> {
+    let known = policy.status.as_ref();
+    let mut status = known.cloned().unwrap_or_default();
+    let ready = Verdict {
+        type_: ConditionType::Ready,
+        status: ConditionStatus::False,
+        reason: reason.to_string(),
+        message: message.to_owned(),
+    };
+    let ready = timed(ready, policy.meta().generation, known, clock::now());
+    status.conditions.retain(|c| c.type_ != ready.type_);
+    status.conditions.push(ready);
+    if known == Some(&status) {
+        return Ok(());
+    }
+    if object_status::replace::<MtaStsPolicy>(context, policy, &status).await? == Written::Yes {
+        tell_transition(context, policy, known, &status).await;
+    }
+    Ok(())
+}
+
 /// An Event when Ready changes its status or, while it is False, its reason.
 async fn tell_transition<K>(
     context: &Context,

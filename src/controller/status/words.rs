@@ -145,20 +145,35 @@ pub(super) fn enforce_held(held: &Held, mode: Mode) -> String {
 /// What a domain does on its ladder.
 pub(super) fn on_stage(rollout: &RolloutReport) -> String {
     let on = &rollout.on.name;
-    let ladder = rollout.ladder.iter().map(|name| match name == on {
-        true => format!("[{name}]"),
-        false => name.clone(),
+    let ladder = rollout.ladder.iter().map(|stage| match stage.name == *on {
+        true => format!("[{}]", stage.name),
+        false => stage.name.clone(),
     });
     let ladder: Vec<String> = ladder.collect();
     let ladder = ladder.join(" > ");
+    let rollback = rollback(rollout);
     let Some(next) = &rollout.next else {
-        return format!("{ladder}: the last stage is published");
+        return format!("{ladder}: the last stage is published{rollback}");
     };
     let why: Vec<String> = rollout.blocked_by.iter().map(blocker).collect();
     format!(
-        "{ladder}: the policy of this stage is published; {next} waits: {}",
+        "{ladder}: the policy of this stage is published{rollback}; {next} waits: {}",
         why.join("; ")
     )
+}
+
+/// The rollback that led here, or the one that lies ahead.
+fn rollback(rollout: &RolloutReport) -> String {
+    if let (Some((stage, at)), Some(refused)) = (&rollout.rolls_back, &rollout.refused) {
+        return format!(
+            "; senders refuse mail ({refused}): it is taken back to {stage} at {}, unless that is mended",
+            next_second(*at)
+        );
+    }
+    let back = rollout.on.rolled_back.as_ref();
+    back.map_or_else(String::new, |back| {
+        format!(" (taken back from {}: {})", back.from, back.why)
+    })
 }
 
 /// What keeps the next stage away, and what to do.

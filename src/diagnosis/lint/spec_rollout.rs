@@ -19,12 +19,22 @@ pub(super) fn rollout(rollout: &SpecRollout<'_>, spec: &SpecFields<'_>) -> Vec<F
     let SpecRollout {
         strategy,
         approval,
+        on_failure,
         stages,
     } = rollout;
     let mut findings = Vec::new();
     findings.extend(one_of("strategy", *strategy, ["Direct", "Progressive"]));
     findings.extend(one_of("approval", *approval, ["Automatic", "Manual"]));
+    findings.extend(one_of("onFailure", *on_failure, ["Freeze", "Rollback"]));
+    let rolls_back = *on_failure == Some("Rollback");
     if *strategy != Some("Progressive") {
+        findings.extend(rolls_back.then(|| {
+            finding(
+                &format!("{FIELD}.onFailure"),
+                "Rollback is for strategy Progressive: without stages there is none to go back to",
+                "write: strategy: Progressive, or leave onFailure out",
+            )
+        }));
         findings.extend((!stages.is_empty()).then(|| {
             finding(
                 FIELD,
@@ -49,6 +59,14 @@ pub(super) fn rollout(rollout: &SpecRollout<'_>, spec: &SpecFields<'_>) -> Vec<F
         ));
     }
     findings.extend(ladder(stages));
+    let tested = |stage: &SpecStage<'_>| stage.mode == Some("testing");
+    if rolls_back && !stages.is_empty() && !stages.iter().any(tested) {
+        findings.push(finding(
+            &format!("{FIELD}.onFailure"),
+            "Rollback goes back to a stage in mode testing, and there is none",
+            "write one in mode testing first, or leave onFailure out",
+        ));
+    }
     findings
 }
 

@@ -40,7 +40,7 @@ pub(crate) fn record() -> Record {
     }
 }
 
-fn txt(texts: &[String]) -> TxtAnswer {
+pub(crate) fn txt(texts: &[String]) -> TxtAnswer {
     let texts: Vec<_> = texts.iter().map(|t| t.clone().into_bytes()).collect();
     TxtAnswer::Set(TxtSet::classify(&texts, &installation()), 300)
 }
@@ -90,7 +90,7 @@ fn body_of(record: &Record) -> PublicOutcome {
 }
 
 /// Everything is as it should be, but for the TXT record.
-fn fresh(record: &Record) -> Observation {
+pub(crate) fn fresh(record: &Record) -> Observation {
     let current = &record.publication.current;
     Observation {
         endpoints: Some(vec![endpoint(current.id.as_str(), current.sha256)]),
