@@ -9,7 +9,7 @@ set -euo pipefail
 
 cd "$(dirname "$0")/.."
 # Those that take longest, so that none of them begins last.
-longest='retirement crash dns_endpoint uninstall rbac outages tenants providers'
+longest='crash retirement dns_endpoint uninstall rbac outages tenants providers'
 
 main() {
     logs=$(mktemp -d)

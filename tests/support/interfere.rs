@@ -3,6 +3,7 @@
 use super::ports::loopback;
 use super::process::Process;
 use super::wait::{ensure, eventually};
+use futures::future::BoxFuture;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,7 +20,7 @@ pub enum When {
     After,
 }
 
-/// What is done to a write. Before: all but `Delay`, `Run` and `Hold` keep it from the server. After: they
+/// What is done to a write. Before: all but `Delay`, `Run`, `Wait` and `Hold` keep it from the server. After: they
 /// keep the answer from the client.
 pub enum Action {
     /// Closes the client's connection.
@@ -32,6 +33,8 @@ pub enum Action {
     Kill(Arc<Process>),
     /// Calls a function of the test, and goes on.
     Run(Box<dyn FnOnce() + Send>),
+    /// Waits for what the test does, and goes on.
+    Wait(BoxFuture<'static, ()>),
     /// Calls a function of the test, which may kill the client, and goes no further.
     Strike(Box<dyn FnOnce() + Send>),
     /// Goes on when the test says [`Notify::notify_one`]: a packet that was long on its way.
@@ -173,6 +176,7 @@ impl Interference {
             match action {
                 Action::Delay(time) => tokio::time::sleep(time).await,
                 Action::Run(function) => function(),
+                Action::Wait(done) => done.await,
                 Action::Strike(function) => {
                     function();
                     goes_on = false;

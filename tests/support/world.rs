@@ -91,12 +91,25 @@ impl World {
 
     /// Starts an API server beside a front and a BIND that the caller started with [`KEY`].
     pub async fn with_parts(front: Front, bind: Bind, zones: Vec<Zone>) -> Self {
+        let zones = zones.into_iter().map(|zone| zone.name).collect();
+        Self::beside(front, bind, zones).await
+    }
+
+    /// Another cluster beside the same front and BIND; this one's API server ends.
+    pub async fn in_another_cluster(self) -> Self {
+        let Self {
+            front, bind, zones, ..
+        } = self;
+        Self::beside(front, bind.into_inner().unwrap(), zones).await
+    }
+
+    async fn beside(front: Front, bind: Bind, zones: Vec<String>) -> Self {
         let api = ApiServer::start().await;
         api.install_crds().await;
         let client = api.client().await;
         let world = Self {
             dns: bind.address(),
-            zones: zones.into_iter().map(|zone| zone.name).collect(),
+            zones,
             api,
             client,
             bind: Mutex::new(bind),
