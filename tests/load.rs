@@ -11,7 +11,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -130,8 +130,19 @@ async fn two_hundred_policies_get_ready_and_then_it_is_quiet() {
     );
     let written: usize = by_kind.values().sum();
     assert!(written <= wanted_policies() * WRITES_EACH, "{by_kind:#?}");
-    // The address, and the TXT record.
-    assert_eq!(dns.writes.writes().len(), 2 * wanted_policies());
+    // The address, and the TXT record: each once, and many of them in one message.
+    let mut updates = BTreeMap::<String, usize>::new();
+    for update in dns.writes.writes() {
+        let changes = update.what.trim_start_matches("UPDATE ").split(", ");
+        let names = changes.filter_map(|change| change.split(' ').next());
+        for name in names.collect::<BTreeSet<_>>() {
+            *updates.entry(name.to_owned()).or_default() += 1;
+        }
+    }
+    assert_eq!(updates.len(), 2 * wanted_policies());
+    let again = updates.iter().find(|(_, count)| **count > 1);
+    assert_eq!(again, None, "written more than once");
+    assert!(dns.writes.writes().len() < wanted_policies());
 
     took("the controller", &controller);
     took("the policy server", &server);
